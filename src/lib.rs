@@ -1,0 +1,8 @@
+//! testwire turns any test runner's events and the application's logs into labelled Loki streams, live.
+
+#![warn(missing_docs)]
+
+pub mod decode;
+pub mod event;
+pub mod loki;
+pub mod names;

@@ -1,0 +1,3 @@
+//! Loki's side: entries, labels, wire messages, pushing, queries.
+
+pub mod entry;

@@ -1,0 +1,2 @@
+//! The testwire command.
+fn main() {}

@@ -1,0 +1,189 @@
+//! Names that leave the process: labels, metadata, kinds and statuses.
+//!
+//! Dashboards, alerts and tests are checked against this module, so a name is written here once.
+//! Metadata names match `[a-z][a-z0-9_]*`, because Loki rewrites others (`a.b` becomes `a_b`).
+
+/// Labels: the only ones, all with few values.
+pub mod label {
+    /// The project.
+    pub const SERVICE_NAME: &str = "service_name";
+    /// Environment name, default `local`.
+    pub const ENV: &str = "env";
+    /// What ran the tests: `robot`, `pytest`, `gotest`, …; `app` for tailed logs.
+    pub const RUNNER: &str = "runner";
+    /// What the entry is; see [`super::kind`].
+    pub const KIND: &str = "kind";
+    /// Status; only on run, suite and test entries.
+    pub const STATUS: &str = "status";
+    /// Where a log line or metric comes from; only on log and metric entries.
+    pub const SOURCE: &str = "source";
+    /// Hour of the entry's own time, only on entries that were old when first offered.
+    pub const LATE: &str = "late";
+
+    /// Every label there is.
+    pub const ALL: &[&str] = &[SERVICE_NAME, ENV, RUNNER, KIND, STATUS, SOURCE, LATE];
+}
+
+/// Values of the label `kind`.
+pub mod kind {
+    /// Start and end of a run.
+    pub const RUN: &str = "run";
+    /// Start and end of a suite.
+    pub const SUITE: &str = "suite";
+    /// Start and end of an attempt of a test.
+    pub const TEST: &str = "test";
+    /// End of a step of a test.
+    pub const STEP: &str = "step";
+    /// A line of output or of a log.
+    pub const LOG: &str = "log";
+    /// Cumulative counters of a run's shard.
+    pub const PROGRESS: &str = "progress";
+    /// A measured value.
+    pub const METRIC: &str = "metric";
+    /// A remark of testwire about its input or the run.
+    pub const NOTE: &str = "note";
+
+    /// Every kind there is.
+    pub const ALL: &[&str] = &[RUN, SUITE, TEST, STEP, LOG, PROGRESS, METRIC, NOTE];
+}
+
+/// Values of the label `status`.
+pub mod status {
+    /// A run that is known and has not begun.
+    pub const CREATED: &str = "created";
+    /// Begun.
+    pub const STARTED: &str = "started";
+    /// Ended well.
+    pub const PASSED: &str = "passed";
+    /// An assertion did not hold.
+    pub const FAILED: &str = "failed";
+    /// A run without an end of its own.
+    pub const ABORTED: &str = "aborted";
+    /// Set-up, teardown or the test itself broke.
+    pub const ERRORED: &str = "errored";
+    /// Not run on purpose.
+    pub const SKIPPED: &str = "skipped";
+    /// Failed as expected.
+    pub const XFAILED: &str = "xfailed";
+    /// Passed although a failure was expected.
+    pub const XPASSED: &str = "xpassed";
+    /// A failed attempt that the runner will repeat.
+    pub const RETRIED: &str = "retried";
+    /// Started and never ended.
+    pub const UNFINISHED: &str = "unfinished";
+
+    /// Every status there is.
+    pub const ALL: &[&str] = &[
+        CREATED, STARTED, PASSED, FAILED, ABORTED, ERRORED, SKIPPED, XFAILED, XPASSED, RETRIED, UNFINISHED,
+    ];
+}
+
+/// Values of the label `source` that testwire sets itself; tailed logs bring their configured names.
+pub mod source {
+    /// Standard output of the runner or of a test.
+    pub const STDOUT: &str = "stdout";
+    /// Standard error of the runner or of a test.
+    pub const STDERR: &str = "stderr";
+    /// The runner's own log messages.
+    pub const RUNNER: &str = "runner";
+}
+
+/// Names of structured metadata.
+pub mod meta {
+    /// One invocation of a runner.
+    pub const RUN_ID: &str = "run_id";
+    /// `error`, `warn`, `info`, or the log's own.
+    pub const LEVEL: &str = "level";
+    /// One of several testwire processes of a run.
+    pub const SHARD: &str = "shard";
+    /// Whole identity of the test within its project and runner.
+    pub const TEST: &str = "test";
+    /// Group that the runner reports the test under.
+    pub const SUITE: &str = "suite";
+    /// Number of the execution, from 1; only above 1.
+    pub const ATTEMPT: &str = "attempt";
+    /// Result over the attempts: `flaky`, where it differs from the status.
+    pub const OUTCOME: &str = "outcome";
+    /// Worker, process or thread that ran it.
+    pub const WORKER: &str = "worker";
+    /// Milliseconds, with fraction.
+    pub const DURATION_MS: &str = "duration_ms";
+    /// `,a,b,`: commas around every tag, so that `=~".*,a,.*"` finds one.
+    pub const TAGS: &str = "tags";
+    /// First line of the message, at most 1 KiB.
+    pub const MESSAGE: &str = "message";
+    /// 16 hex digits: same for failures that differ in numbers, paths and times only.
+    pub const SIGNATURE: &str = "signature";
+    /// Number of tests that were running on the host when the line was written.
+    pub const TESTS_RUNNING: &str = "tests_running";
+    /// Piece of a line that was too long for one entry: `2/3`.
+    pub const PART: &str = "part";
+    /// Machine.
+    pub const HOST: &str = "host";
+    /// Who started the run.
+    pub const USER: &str = "user";
+    /// Commit under test.
+    pub const COMMIT: &str = "commit";
+    /// Branch under test.
+    pub const BRANCH: &str = "branch";
+    /// Page of the CI build.
+    pub const BUILD_URL: &str = "build_url";
+    /// Prefix of what `--attr` gave.
+    pub const ATTR_PREFIX: &str = "attr_";
+    /// How many entries the shard wrote, this one included.
+    pub const ENTRIES: &str = "entries";
+    /// The event's own time, where the entry's had to be moved into Loki's window.
+    pub const EVENT_TIME: &str = "event_time";
+    /// Exit code of the wrapped command.
+    pub const EXIT_CODE: &str = "exit_code";
+
+    /// Counters of progress and run-end entries.
+    pub mod counter {
+        /// Tests announced.
+        pub const PLANNED: &str = "planned";
+        /// Tests with a result.
+        pub const DONE: &str = "done";
+        /// Tests whose last attempt passed (flaky ones included).
+        pub const PASSED: &str = "passed";
+        /// Tests whose last attempt failed.
+        pub const FAILED: &str = "failed";
+        /// Tests whose last attempt broke.
+        pub const ERRORED: &str = "errored";
+        /// Tests not run on purpose.
+        pub const SKIPPED: &str = "skipped";
+        /// Tests that failed as expected.
+        pub const XFAILED: &str = "xfailed";
+        /// Tests that passed although a failure was expected.
+        pub const XPASSED: &str = "xpassed";
+        /// Tests that failed at least once and passed in the last attempt.
+        pub const FLAKY: &str = "flaky";
+        /// Attempts beyond the first.
+        pub const RETRIED: &str = "retried";
+        /// Tests that started and never ended.
+        pub const UNFINISHED: &str = "unfinished";
+        /// Tests under way.
+        pub const RUNNING: &str = "running";
+        /// Milliseconds since the run's start.
+        pub const ELAPSED_MS: &str = "elapsed_ms";
+        /// Milliseconds to the expected end.
+        pub const ETA_MS: &str = "eta_ms";
+        /// The test that has been running longest.
+        pub const OLDEST_TEST: &str = "oldest_test";
+        /// Its worker.
+        pub const OLDEST_WORKER: &str = "oldest_worker";
+        /// How long it has been running, in milliseconds.
+        pub const OLDEST_MS: &str = "oldest_ms";
+
+        /// Every counter there is.
+        pub const ALL: &[&str] = &[
+            PLANNED, DONE, PASSED, FAILED, ERRORED, SKIPPED, XFAILED, XPASSED, FLAKY, RETRIED, UNFINISHED, RUNNING,
+            ELAPSED_MS, ETA_MS, OLDEST_TEST, OLDEST_WORKER, OLDEST_MS,
+        ];
+    }
+
+    /// Every name there is, but those with [`ATTR_PREFIX`].
+    pub const ALL: &[&str] = &[
+        RUN_ID, LEVEL, SHARD, TEST, SUITE, ATTEMPT, OUTCOME, WORKER, DURATION_MS, TAGS, MESSAGE, SIGNATURE,
+        TESTS_RUNNING, PART, HOST, USER, COMMIT, BRANCH, BUILD_URL, ENTRIES, EVENT_TIME, EXIT_CODE,
+    ];
+}
