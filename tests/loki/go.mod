@@ -1,5 +1,8 @@
-// Pins the Loki that the integration tests run against; built once by the test command.
-// The replace lines are Loki's own (a dependency's are ignored by Go); pkg/push is the one of the same release.
+// Pins the Loki that the integration tests run against; the test command builds it once.
+//
+// The replace lines are Loki's own, as Go ignores those of a dependency. Its replace of pkg/push by the directory of the
+// same commit cannot be kept, because only the version that Loki's go.mod requires is published as a module; it builds
+// and answers alike.
 module testwire.test/loki
 
 go 1.26.5
