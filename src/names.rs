@@ -73,9 +73,8 @@ pub mod status {
     pub const UNFINISHED: &str = "unfinished";
 
     /// Every status there is.
-    pub const ALL: &[&str] = &[
-        CREATED, STARTED, PASSED, FAILED, ABORTED, ERRORED, SKIPPED, XFAILED, XPASSED, RETRIED, UNFINISHED,
-    ];
+    pub const ALL: &[&str] =
+        &[CREATED, STARTED, PASSED, FAILED, ABORTED, ERRORED, SKIPPED, XFAILED, XPASSED, RETRIED, UNFINISHED];
 }
 
 /// Values of the label `source` that testwire sets itself; tailed logs bring their configured names.
@@ -176,14 +175,49 @@ pub mod meta {
 
         /// Every counter there is.
         pub const ALL: &[&str] = &[
-            PLANNED, DONE, PASSED, FAILED, ERRORED, SKIPPED, XFAILED, XPASSED, FLAKY, RETRIED, UNFINISHED, RUNNING,
-            ELAPSED_MS, ETA_MS, OLDEST_TEST, OLDEST_WORKER, OLDEST_MS,
+            PLANNED,
+            DONE,
+            PASSED,
+            FAILED,
+            ERRORED,
+            SKIPPED,
+            XFAILED,
+            XPASSED,
+            FLAKY,
+            RETRIED,
+            UNFINISHED,
+            RUNNING,
+            ELAPSED_MS,
+            ETA_MS,
+            OLDEST_TEST,
+            OLDEST_WORKER,
+            OLDEST_MS,
         ];
     }
 
     /// Every name there is, but those with [`ATTR_PREFIX`].
     pub const ALL: &[&str] = &[
-        RUN_ID, LEVEL, SHARD, TEST, SUITE, ATTEMPT, OUTCOME, WORKER, DURATION_MS, TAGS, MESSAGE, SIGNATURE,
-        TESTS_RUNNING, PART, HOST, USER, COMMIT, BRANCH, BUILD_URL, ENTRIES, EVENT_TIME, EXIT_CODE,
+        RUN_ID,
+        LEVEL,
+        SHARD,
+        TEST,
+        SUITE,
+        ATTEMPT,
+        OUTCOME,
+        WORKER,
+        DURATION_MS,
+        TAGS,
+        MESSAGE,
+        SIGNATURE,
+        TESTS_RUNNING,
+        PART,
+        HOST,
+        USER,
+        COMMIT,
+        BRANCH,
+        BUILD_URL,
+        ENTRIES,
+        EVENT_TIME,
+        EXIT_CODE,
     ];
 }
