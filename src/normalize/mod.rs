@@ -1,0 +1,321 @@
+//! Events → entries: the state of a run, its counters, its words.
+//!
+//! Pure: no I/O and no clock. Time is an argument: the wall clock for live input, the events' own for old files.
+
+mod counters;
+mod end;
+mod render;
+mod signature;
+mod tests;
+mod text;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use counters::Counters;
+pub use end::RunEnd;
+pub use signature::signature;
+pub use text::MAX_LINE;
+
+use crate::event::{Event, Fact, LogLine, RunStatus, Status, TestRef, Timestamp};
+use crate::loki::entry::{Entry, EntrySink, Stream};
+use crate::names::{kind, label, meta, status};
+use render::Pairs;
+use tests::Tests;
+
+/// Progress is written on change, but not more often than this.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Progress is written at least this often while a run is on.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// What is known of a run from outside its events.
+#[derive(Clone, Debug, Default)]
+pub struct RunInfo {
+    /// Identity of the run.
+    pub run_id: String,
+    /// Label `service_name`.
+    pub project: String,
+    /// Label `env`.
+    pub env: String,
+    /// Label `runner`.
+    pub runner: String,
+    /// Machine; on run and progress entries.
+    pub host: String,
+    /// Names this process among several of one run; empty if there is but one.
+    pub shard: String,
+    /// Command line as typed, for the start entry's line; empty if the events come from elsewhere.
+    pub command: String,
+    /// More for the run's own entries: `user`, `branch`, `commit`, `build_url`, `attr_…`; empty values are left out.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// What a reader of progress sees, e.g. a terminal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Counts.
+    pub counters: Counters,
+    /// Since the run's start.
+    pub elapsed: Duration,
+    /// To the expected end, if it can be said.
+    pub eta: Option<Duration>,
+    /// Id of the test that has been running longest, and for how long.
+    pub oldest: Option<(String, Duration)>,
+}
+
+/// Turns the events of one run into entries, in order.
+pub struct Normalizer {
+    info: RunInfo,
+    seq: u64,
+    started: Option<Timestamp>,
+    tests: Tests,
+    streams: HashMap<StreamKey, Arc<Stream>>,
+    open_suites: HashMap<String, Timestamp>,
+    failing: Vec<String>,
+    failed_suites: Vec<String>,
+    verdict: Verdict,
+    changed: bool,
+    last_progress: Timestamp,
+    line: String,
+}
+
+/// What the runner processes said of themselves.
+#[derive(Debug, Default)]
+struct Verdict {
+    finished: u64,
+    worst: Option<RunStatus>,
+    suite_failed: bool,
+    message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct StreamKey {
+    kind: &'static str,
+    status: &'static str,
+    source: Cow<'static, str>,
+}
+
+impl Normalizer {
+    /// A run of which nothing has been seen.
+    pub fn new(info: RunInfo) -> Self {
+        Self {
+            info,
+            seq: 0,
+            started: None,
+            tests: Tests::default(),
+            streams: HashMap::new(),
+            open_suites: HashMap::new(),
+            failing: Vec::new(),
+            failed_suites: Vec::new(),
+            verdict: Verdict::default(),
+            changed: false,
+            last_progress: Timestamp::default(),
+            line: String::new(),
+        }
+    }
+
+    /// Number of entries written so far.
+    pub fn entries(&self) -> u64 {
+        self.seq
+    }
+
+    /// The run as known from outside its events.
+    pub fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    /// Changes the runner while nothing has been written yet (a pipe's format is known after its first bytes only).
+    pub fn set_runner(&mut self, runner: &str) {
+        if self.started.is_none() {
+            self.info.runner = runner.to_owned();
+        }
+    }
+
+    /// Writes the run's start, unless that has been done.
+    pub fn start(&mut self, time: Timestamp, out: &mut dyn EntrySink) {
+        if self.started.is_some() {
+            return;
+        }
+        self.started = Some(time);
+        let mut line = format!("START run {}", self.info.run_id);
+        if !self.info.command.is_empty() {
+            line.push_str(": ");
+            line.push_str(&self.info.command);
+        }
+        let info = self.info.clone();
+        let mut pairs = Pairs::new("info");
+        pairs.push(meta::HOST, &info.host);
+        for (name, value) in &info.metadata {
+            pairs.push(name, value);
+        }
+        self.write(key(kind::RUN, status::STARTED), time, &line, &mut pairs, out);
+        self.write_progress(time, out);
+    }
+
+    /// Takes one event; `now` is the time of entries whose event has none, and paces the progress entries.
+    pub fn event(&mut self, event: &Event<'_>, now: Timestamp, out: &mut dyn EntrySink) {
+        let time = event.time.unwrap_or(now);
+        self.start(time.min(now), out);
+        match &event.fact {
+            Fact::Log(log) => return self.log(log, time, out),
+            Fact::RunStarted(run) => self.run_started(run, time, out),
+            Fact::Planned(planned) => {
+                if let Some(total) = planned.total {
+                    self.tests.plan_total(total);
+                }
+                planned.tests.iter().for_each(|id| self.tests.plan(id));
+            }
+            Fact::RunFinished(run) => self.run_finished(run),
+            Fact::SuiteStarted(suite) => self.suite_started(suite, time, out),
+            Fact::SuiteFinished(suite) => self.suite_finished(suite, time, out),
+            Fact::TestStarted(test) => self.test_started(test, time, out),
+            Fact::TestFinished(test) => self.test_finished(test, time, out),
+            Fact::TestCorrected(test) => self.test_corrected(test, time, out),
+            Fact::StepFinished(step) => return self.step_finished(step, time, out),
+            Fact::Note(note) => return self.note(note, time, out),
+        }
+        self.changed = true;
+        self.tick(now, out);
+    }
+
+    /// Writes progress when it is due. To be called at least once a second while a run is on.
+    pub fn tick(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
+        let since = now.since(self.last_progress);
+        if self.started.is_some() && ((self.changed && since >= PROGRESS_EVERY) || since >= HEARTBEAT_EVERY) {
+            self.write_progress(now, out);
+        }
+    }
+
+    /// The state for a terminal.
+    pub fn progress(&self, now: Timestamp) -> Progress {
+        let counters = self.tests.counters;
+        let elapsed = self.started.map_or(Duration::ZERO, |s| now.since(s));
+        Progress {
+            counters,
+            elapsed,
+            eta: eta(&counters, elapsed),
+            oldest: self.tests.oldest().map(|o| (o.id.clone(), now.since(o.started))),
+        }
+    }
+
+    fn write_progress(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
+        let progress = self.progress(now);
+        self.changed = false;
+        self.last_progress = now;
+        let counts = progress.counters.pairs().map(|(name, n)| (name, n.to_string()));
+        let elapsed = progress.elapsed.as_millis().to_string();
+        let eta = progress.eta.map(|d| d.as_millis().to_string()).unwrap_or_default();
+        let host = self.info.host.clone();
+        let worker = self.tests.oldest().map(|o| o.worker.clone()).unwrap_or_default();
+        let (oldest, oldest_ms) =
+            progress.oldest.map_or_else(Default::default, |(id, age)| (id, age.as_millis().to_string()));
+        let mut pairs = Pairs::new("info");
+        pairs.push(meta::HOST, &host);
+        for (name, value) in &counts {
+            pairs.push(name, value);
+        }
+        pairs.push(meta::counter::ELAPSED_MS, &elapsed);
+        pairs.push(meta::counter::ETA_MS, &eta);
+        pairs.push(meta::counter::OLDEST_TEST, text::prefix(&oldest, text::MAX_MESSAGE));
+        pairs.push(meta::counter::OLDEST_WORKER, &worker);
+        pairs.push(meta::counter::OLDEST_MS, &oldest_ms);
+        let line = format!(
+            "{} of {} done, {} failing",
+            progress.counters.done(),
+            progress.counters.planned,
+            progress.counters.failing()
+        );
+        self.write(key(kind::PROGRESS, ""), now, &line, &mut pairs, out);
+    }
+
+    fn log(&mut self, log: &LogLine<'_>, time: Timestamp, out: &mut dyn EntrySink) {
+        let source = match &log.source {
+            crate::event::Source::Named(name) => Cow::Owned(name.clone().into_owned()),
+            crate::event::Source::Stdout => Cow::Borrowed(crate::names::source::STDOUT),
+            crate::event::Source::Stderr => Cow::Borrowed(crate::names::source::STDERR),
+            crate::event::Source::Runner => Cow::Borrowed(crate::names::source::RUNNER),
+        };
+        let running = self.tests.counters.running.to_string();
+        let only = if log.test.is_none() { self.tests.only_open().map(|o| o.id.clone()) } else { None };
+        let mut pairs = Pairs::new(log.level.map_or("info", crate::event::Level::as_str));
+        match (&log.test, &only) {
+            (Some(test), _) => pairs.push(meta::TEST, &test.id),
+            (None, Some(id)) => pairs.push(meta::TEST, id),
+            (None, None) if self.tests.counters.running > 0 => pairs.push(meta::TESTS_RUNNING, &running),
+            (None, None) => {}
+        }
+        self.write(StreamKey { kind: kind::LOG, status: "", source }, time, &log.text, &mut pairs, out);
+    }
+
+    /// Writes a line as one entry, or as several if it is too long for one.
+    fn write(&mut self, key: StreamKey, time: Timestamp, line: &str, pairs: &mut Pairs<'_>, out: &mut dyn EntrySink) {
+        let stream = self.stream(key);
+        if line.len() <= MAX_LINE {
+            return self.write_piece(&stream, time, line, "", pairs, out);
+        }
+        let pieces = text::pieces(line);
+        for (i, piece) in pieces.iter().enumerate() {
+            self.write_piece(&stream, time, piece, &format!("{}/{}", i + 1, pieces.len()), pairs, out);
+        }
+    }
+
+    fn write_piece(
+        &mut self,
+        stream: &Arc<Stream>,
+        time: Timestamp,
+        line: &str,
+        part: &str,
+        pairs: &mut Pairs<'_>,
+        out: &mut dyn EntrySink,
+    ) {
+        self.seq += 1;
+        let metadata = pairs.finish(&self.info, part);
+        // A duplicate is dropped by Loki only if the time stamp is equal too, and equal entries are lost: the
+        // sequence number in the nanoseconds keeps different entries apart and re-sent ones identical.
+        let time = Timestamp(time.0.div_euclid(1000) * 1000 + (self.seq % 1000) as i64);
+        out.entry(stream, &Entry { time, seq: self.seq, line, metadata: &metadata });
+    }
+
+    fn stream(&mut self, key: StreamKey) -> Arc<Stream> {
+        if let Some(stream) = self.streams.get(&key) {
+            return Arc::clone(stream);
+        }
+        let stream = Stream::new(vec![
+            (label::SERVICE_NAME, self.info.project.clone()),
+            (label::ENV, self.info.env.clone()),
+            (label::RUNNER, self.info.runner.clone()),
+            (label::KIND, key.kind.to_owned()),
+            (label::STATUS, key.status.to_owned()),
+            (label::SOURCE, key.source.clone().into_owned()),
+        ]);
+        self.streams.insert(key, Arc::clone(&stream));
+        stream
+    }
+}
+
+fn key(kind: &'static str, status: &'static str) -> StreamKey {
+    StreamKey { kind, status, source: Cow::Borrowed("") }
+}
+
+/// Time to the end if the rest goes as what is done; nothing before the first result.
+fn eta(counters: &Counters, elapsed: Duration) -> Option<Duration> {
+    let (done, left) = (counters.done(), counters.planned.checked_sub(counters.done())?);
+    (done > 0 && counters.planned > 0).then(|| elapsed.mul_f64(left as f64 / done as f64))
+}
+
+fn borrowed(test: &TestRef<'_>) -> TestRef<'static> {
+    TestRef {
+        id: Cow::Owned(test.id.clone().into_owned()),
+        suite: Cow::Owned(test.suite.clone().into_owned()),
+        worker: Cow::Owned(test.worker.clone().into_owned()),
+    }
+}
+
+fn level_of(status: Status) -> &'static str {
+    match status {
+        Status::Failed | Status::Errored => "error",
+        Status::Skipped | Status::Xfailed | Status::Retried | Status::Unfinished => "warn",
+        Status::Passed | Status::Xpassed => "info",
+    }
+}

@@ -1,0 +1,287 @@
+//! What is known of the tests of a run: planned, open, ended.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher as _;
+
+use crate::event::{Status, TestRef, Timestamp};
+use crate::normalize::counters::Counters;
+use crate::normalize::text::prefix;
+
+/// Names of planned tests are kept up to this many bytes, to say at the end which never ran; beyond, only their number.
+const MAX_PLANNED_BYTES: usize = 16 << 20;
+/// Longest name of a planned test that is kept, in bytes.
+const MAX_NAME: usize = 4 << 10;
+/// Ended tests are remembered in two generations of this many, 16 bytes each, so that a retry is known as one. A test
+/// that comes again after more others than this counts as a new one; memory stays bounded whatever the run's length.
+const GENERATION: usize = 400_000;
+
+/// A test under way.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) id: String,
+    pub(super) suite: String,
+    pub(super) worker: String,
+    pub(super) tags: String,
+    pub(super) attempt: u32,
+    pub(super) started: Timestamp,
+}
+
+/// What is remembered of an ended test.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    attempts: u16,
+    status: Status,
+    failed_once: bool,
+}
+
+/// What a finished attempt means.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// What was known of the attempt from its start.
+    pub(super) open: Open,
+    /// True if an earlier attempt failed and this one passed.
+    pub(super) flaky: bool,
+}
+
+/// All tests of a run.
+#[derive(Debug, Default)]
+pub(super) struct Tests {
+    pub(super) counters: Counters,
+    hasher: FixedState,
+    open: HashMap<u64, Open, FixedState>,
+    young: HashMap<u64, Ended, FixedState>,
+    old: HashMap<u64, Ended, FixedState>,
+    planned: HashMap<u64, Box<str>, FixedState>,
+    planned_bytes: usize,
+    planned_total: Option<u64>,
+    /// Distinct tests that were announced by name or seen.
+    known: u64,
+}
+
+impl Tests {
+    fn key(&self, id: &str) -> u64 {
+        self.hasher.hash_one(id)
+    }
+
+    fn ended(&self, key: u64) -> Option<Ended> {
+        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
+    }
+
+    /// Announces the number of tests of the whole run; replaces an earlier one.
+    pub(super) fn plan_total(&mut self, total: u64) {
+        self.planned_total = Some(total);
+        self.update_planned();
+    }
+
+    /// Announces a test by name.
+    pub(super) fn plan(&mut self, id: &str) {
+        let key = self.key(id);
+        if self.open.contains_key(&key) || self.ended(key).is_some() || self.planned.contains_key(&key) {
+            return;
+        }
+        self.known += 1;
+        if self.planned_bytes + MAX_NAME <= MAX_PLANNED_BYTES {
+            let name = prefix(id, MAX_NAME);
+            self.planned_bytes += name.len();
+            self.planned.insert(key, name.into());
+        }
+        self.update_planned();
+    }
+
+    fn update_planned(&mut self) {
+        let seen = self.counters.seen() + self.counters.running;
+        self.counters.planned = self.planned_total.unwrap_or(self.known).max(seen);
+    }
+
+    /// A test is seen for the first time: it need not be named among those that never ran, and counts as announced
+    /// if nobody did. Where names had to be dropped, it cannot be told whether it was among them: it counts as one.
+    fn first_seen(&mut self, key: u64) {
+        match self.planned.remove(&key) {
+            Some(name) => self.planned_bytes -= name.len(),
+            None if self.planned_bytes + MAX_NAME <= MAX_PLANNED_BYTES => self.known += 1,
+            None => {}
+        }
+    }
+
+    /// An attempt begins. Returns an attempt of the same test that was still open, and never ended.
+    pub(super) fn start(
+        &mut self,
+        test: &TestRef<'_>,
+        attempt: Option<u32>,
+        repeat: bool,
+        time: Timestamp,
+        tags: String,
+    ) -> Option<Open> {
+        let key = self.key(&test.id);
+        let lost = self.open.remove(&key);
+        let before = self.ended(key);
+        let past = lost.as_ref().map(|o| o.attempt).max(before.map(|e| u32::from(e.attempts))).unwrap_or(0);
+        let attempt = attempt.unwrap_or(past + 1);
+        // A repeat of a test that passed is none of a failed one either: only what follows a failure is a retry.
+        let failed_before =
+            lost.is_some() || before.is_some_and(|e| e.status == Status::Retried || e.status.is_failing());
+        if !repeat && attempt > 1 && (failed_before || before.is_none()) {
+            self.counters.retried += 1;
+        }
+        let open = Open {
+            id: test.id.clone().into_owned(),
+            suite: test.suite.clone().into_owned(),
+            worker: test.worker.clone().into_owned(),
+            tags,
+            attempt,
+            started: time,
+        };
+        if past == 0 {
+            self.first_seen(key);
+        }
+        self.open.insert(key, open);
+        self.counters.running = self.open.len() as u64;
+        self.update_planned();
+        lost
+    }
+
+    /// The open attempt of a test.
+    pub(super) fn get_open(&self, id: &str) -> Option<&Open> {
+        self.open.get(&self.key(id))
+    }
+
+    /// The only test under way, if there is exactly one.
+    pub(super) fn only_open(&self) -> Option<&Open> {
+        (self.open.len() == 1).then(|| self.open.values().next()).flatten()
+    }
+
+    /// The test that has been running longest.
+    pub(super) fn oldest(&self) -> Option<&Open> {
+        self.open.values().min_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)))
+    }
+
+    /// An attempt ends; `None` if no attempt of this test is open.
+    pub(super) fn finish(&mut self, id: &str, status: Status) -> Option<Finished> {
+        let key = self.key(id);
+        let open = self.open.remove(&key)?;
+        let flaky = self.record(key, status, open.attempt);
+        Some(Finished { open, flaky })
+    }
+
+    /// The result of a test that has ended becomes another one; returns its number of attempts.
+    pub(super) fn correct(&mut self, id: &str, status: Status) -> u32 {
+        let key = self.key(id);
+        let attempts = self.ended(key).map_or(1, |e| u32::from(e.attempts));
+        self.record(key, status, attempts);
+        attempts
+    }
+
+    /// Moves a test to the count of its newest result. True if that makes it flaky.
+    fn record(&mut self, key: u64, status: Status, attempt: u32) -> bool {
+        let before = self.ended(key);
+        if let Some(e) = before {
+            if let Some(count) = self.counters.of(e.status) {
+                *count = count.saturating_sub(1);
+            }
+            if e.status == Status::Passed && e.failed_once {
+                self.counters.flaky = self.counters.flaky.saturating_sub(1);
+            }
+        }
+        let failed_once = before.is_some_and(|e| e.failed_once);
+        let flaky = status == Status::Passed && failed_once;
+        if let Some(count) = self.counters.of(status) {
+            *count += 1;
+        }
+        self.counters.flaky += u64::from(flaky);
+        self.counters.running = self.open.len() as u64;
+        self.update_planned();
+        let attempts = u16::try_from(attempt).unwrap_or(u16::MAX);
+        let failed_once = failed_once || status.is_failing() || status == Status::Retried;
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, Ended { attempts, status, failed_once });
+        flaky
+    }
+
+    /// Ids of the tests under way, oldest first.
+    pub(super) fn open_ids(&self) -> Vec<String> {
+        let mut open: Vec<_> = self.open.values().collect();
+        open.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        open.into_iter().map(|o| o.id.clone()).collect()
+    }
+
+    /// Number of announced tests that were never seen, and the names that are known of them, sorted.
+    pub(super) fn never_ran(&self) -> (u64, Vec<&str>) {
+        let missing = self.counters.planned.saturating_sub(self.counters.seen() + self.counters.running);
+        let mut names: Vec<&str> = self.planned.values().map(AsRef::as_ref).collect();
+        names.sort_unstable();
+        (missing, names)
+    }
+}
+
+#[cfg(test)]
+mod tests_ {
+    use super::*;
+
+    fn test(id: &str) -> TestRef<'_> {
+        TestRef { id: id.into(), ..TestRef::default() }
+    }
+
+    fn run(tests: &mut Tests, id: &str, status: Status) -> bool {
+        tests.start(&test(id), None, false, Timestamp(0), String::new());
+        tests.finish(id, status).unwrap().flaky
+    }
+
+    #[test]
+    fn a_failure_that_passes_on_retry_is_flaky_and_no_failure_any_more() {
+        let mut t = Tests::default();
+        t.plan("a");
+        assert!(!run(&mut t, "a", Status::Failed));
+        assert_eq!((t.counters.failed, t.counters.done(), t.counters.planned), (1, 1, 1));
+        assert!(run(&mut t, "a", Status::Passed));
+        let c = t.counters;
+        assert_eq!((c.failed, c.passed, c.flaky, c.retried, c.done(), c.planned), (0, 1, 1, 1, 1, 1));
+        assert!(!run(&mut t, "a", Status::Failed));
+        let c = t.counters;
+        assert_eq!((c.failed, c.passed, c.flaky, c.done()), (1, 0, 0, 1));
+    }
+
+    #[test]
+    fn an_announced_retry_is_not_done_until_its_last_attempt() {
+        let mut t = Tests::default();
+        run(&mut t, "a", Status::Retried);
+        assert_eq!((t.counters.done(), t.counters.retried, t.counters.planned), (0, 0, 1));
+        run(&mut t, "a", Status::Retried);
+        run(&mut t, "a", Status::Failed);
+        assert_eq!((t.counters.failed, t.counters.retried, t.counters.done()), (1, 2, 1));
+    }
+
+    #[test]
+    fn a_repeat_that_was_asked_for_is_no_retry() {
+        let mut t = Tests::default();
+        run(&mut t, "a", Status::Passed);
+        t.start(&test("a"), None, true, Timestamp(1), String::new());
+        assert_eq!(t.get_open("a").unwrap().attempt, 2);
+        t.finish("a", Status::Passed);
+        assert_eq!((t.counters.passed, t.counters.retried), (1, 0));
+    }
+
+    #[test]
+    fn what_never_ran_is_known_by_name() {
+        let mut t = Tests::default();
+        for id in ["c", "a", "b", "a"] {
+            t.plan(id);
+        }
+        run(&mut t, "b", Status::Passed);
+        assert_eq!(t.never_ran(), (2, vec!["a", "c"]));
+        assert_eq!(t.counters.planned, 3);
+    }
+
+    #[test]
+    fn memory_of_ended_tests_is_bounded() {
+        let mut t = Tests::default();
+        for i in 0..(GENERATION * 2 + 10) {
+            run(&mut t, &i.to_string(), Status::Passed);
+        }
+        assert!(t.young.len() + t.old.len() <= 2 * GENERATION);
+        assert_eq!(t.counters.passed, (GENERATION * 2 + 10) as u64);
+    }
+}

@@ -1,0 +1,110 @@
+//! Lines for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::event::Status;
+
+/// Longest line of an entry in bytes: Loki's default is 256 KiB, and metadata and a margin are kept free.
+pub const MAX_LINE: usize = 200 * 1024;
+
+/// Longest value of the metadata `message` in bytes.
+pub(super) const MAX_MESSAGE: usize = 1024;
+
+/// The word that a result's line begins with.
+pub(super) fn word(status: Status) -> &'static str {
+    match status {
+        Status::Passed => "PASS",
+        Status::Failed => "FAIL",
+        Status::Errored => "ERROR",
+        Status::Skipped => "SKIP",
+        Status::Xfailed => "XFAIL",
+        Status::Xpassed => "XPASS",
+        Status::Retried => "RETRY",
+        Status::Unfinished => "UNFINISHED",
+    }
+}
+
+/// ` (1.23s)`, with the precision that a reader needs: `0.004s`, `1.23s`, `2m 05s`.
+pub(super) fn push_duration(out: &mut String, duration: Duration) {
+    let secs = duration.as_secs_f64();
+    let written = if secs < 1.0 {
+        write!(out, " ({secs:.3}s)")
+    } else if secs < 60.0 {
+        write!(out, " ({secs:.2}s)")
+    } else {
+        write!(out, " ({}m {:02}s)", duration.as_secs() / 60, duration.as_secs() % 60)
+    };
+    written.expect("a String takes all");
+}
+
+/// The longest prefix of at most `max` bytes that ends between two characters.
+pub(super) fn prefix(text: &str, max: usize) -> &str {
+    if text.len() <= max {
+        return text;
+    }
+    let end = (0..=max).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    text.split_at(end).0
+}
+
+/// First line that is not blank, trimmed, at most [`MAX_MESSAGE`] bytes.
+pub(super) fn first_line(text: &str) -> &str {
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("");
+    prefix(line, MAX_MESSAGE)
+}
+
+/// What of `message` comes after the line that [`first_line`] shows whole; all of it, if it shows only a part.
+pub(super) fn after_first_line(message: &str) -> &str {
+    let message = message.trim_start();
+    let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
+    if first.trim().len() > MAX_MESSAGE { message } else { rest }
+}
+
+/// Cuts a line into pieces of at most [`MAX_LINE`] bytes, at line ends where there are any near; nothing is lost
+/// but the line ends at the cuts.
+pub(super) fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while rest.len() > MAX_LINE {
+        let head = prefix(rest, MAX_LINE);
+        let cut = head.rfind('\n').filter(|&i| i > MAX_LINE / 2);
+        let (piece, after) = match cut {
+            Some(i) => (head.split_at(i).0, rest.split_at(i + 1).1),
+            None => (head, rest.split_at(head.len()).1),
+        };
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// Milliseconds with three digits of fraction, without a trailing `.000`.
+pub(super) fn millis(duration: Duration) -> String {
+    let text = format!("{:.3}", duration.as_secs_f64() * 1e3);
+    text.strip_suffix(".000").map_or(text.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_keep_every_character() {
+        let text = "é".repeat(MAX_LINE);
+        let all = pieces(&text);
+        assert!(all.len() > 1 && all.iter().all(|p| p.len() <= MAX_LINE));
+        assert_eq!(all.concat(), text);
+        let lines = "0123456789abcde\n".repeat(MAX_LINE / 8);
+        assert_eq!(pieces(&lines).join("\n"), lines);
+    }
+
+    #[test]
+    fn a_message_is_shown_once() {
+        assert_eq!(first_line("\n  boom \nmore"), "boom");
+        assert_eq!(after_first_line("\n  boom \nmore"), "more");
+        let long = "x".repeat(5000);
+        assert_eq!(first_line(&long).len(), MAX_MESSAGE);
+        assert_eq!(after_first_line(&long), long);
+    }
+}
