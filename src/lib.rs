@@ -7,3 +7,4 @@ pub mod event;
 pub mod loki;
 pub mod names;
 pub mod normalize;
+pub mod source;

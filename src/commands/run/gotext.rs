@@ -1,0 +1,201 @@
+//! Turns `go test -json` back into the text that `go test` prints, for a user who did not ask for JSON.
+//!
+//! With `-v` the pieces of output are that text already. Without, go prints nothing of tests that pass; it puts a failed
+//! test's log below its `--- FAIL` line (`-json` has it above), deeper by four spaces a level; of a package that
+//! passes, named on the command line, only the `ok` line stays (cmd/go/internal/test, `testing.flushToParent`).
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use serde::Deserialize;
+
+use crate::pipeline::feed::Tee;
+
+/// How go would print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// `-v` was given.
+    pub verbose: bool,
+    /// Packages were named, so that those that pass are shown by their last line only.
+    pub packages_named: bool,
+}
+
+impl Style {
+    /// The style that the arguments behind `go test` ask for.
+    pub fn of(argv: &[OsString]) -> Self {
+        let args = argv.iter().filter_map(|a| a.to_str()).skip_while(|a| *a != "test").skip(1);
+        let (mut verbose, mut named, mut value_next) = (false, false, false);
+        for arg in args.take_while(|a| !matches!(*a, "-args" | "--args")) {
+            if std::mem::take(&mut value_next) {
+                continue;
+            }
+            let flag = arg.trim_start_matches('-');
+            match flag {
+                "v" | "v=true" | "test.v" => verbose = true,
+                _ if flag.len() == arg.len() => named = true,
+                // Flags whose value may be the next word; the others take none or are written with `=`.
+                "run" | "skip" | "count" | "timeout" | "p" | "parallel" | "cpu" | "bench" | "benchtime" | "tags" | "o" | "C"
+                | "mod" | "modfile" | "covermode" | "coverpkg" | "coverprofile" | "exec" | "ldflags" | "gcflags" | "fuzz"
+                | "fuzztime" | "shuffle" | "outputdir" | "vet" | "list" => value_next = true,
+                _ => {}
+            }
+        }
+        Self { verbose, packages_named: named }
+    }
+}
+
+/// Prints a `go test -json` stream as text.
+#[derive(Debug)]
+pub struct GoText<O, E> {
+    style: Style,
+    out: O,
+    err: E,
+    partial: Vec<u8>,
+    /// In the order of their start, in which go prints them.
+    packages: Vec<Package>,
+    failed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Package {
+    name: String,
+    text: String,
+    /// Lines of `t.Log` and `t.Error` of open tests.
+    logs: HashMap<String, String>,
+    over: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Line {
+    action: String,
+    #[serde(default)]
+    package: String,
+    #[serde(default)]
+    test: String,
+    #[serde(default)]
+    output: String,
+}
+
+impl<O: Write, E: Write> GoText<O, E> {
+    /// Prints to `out`, and what go prints to standard error (build errors) to `err`.
+    pub fn new(style: Style, out: O, err: E) -> Self {
+        Self { style, out, err, partial: Vec::new(), packages: Vec::new(), failed: false }
+    }
+
+    fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        let Ok(event) = serde_json::from_slice::<Line>(line) else {
+            self.out.write_all(line)?;
+            return self.out.write_all(b"\n");
+        };
+        match event.action.as_str() {
+            "build-output" => return self.err.write_all(event.output.as_bytes()),
+            "build-fail" => self.failed = true,
+            "start" => self.packages.push(Package { name: event.package, ..Package::default() }),
+            "output" => self.output(&event),
+            "pass" | "fail" | "skip" if event.test.is_empty() => {
+                self.failed |= event.action == "fail";
+                self.package_over(&event);
+                return self.print();
+            }
+            "pass" | "fail" | "skip" => {
+                if let Some(package) = self.package(&event.package) {
+                    package.logs.remove(&event.test);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn package(&mut self, name: &str) -> Option<&mut Package> {
+        self.packages.iter_mut().find(|p| p.name == name)
+    }
+
+    fn output(&mut self, event: &Line) {
+        let verbose = self.style.verbose;
+        let Some(package) = self.package(&event.package) else { return };
+        let text = event.output.as_str();
+        let inner = text.trim_start();
+        if verbose || event.test.is_empty() {
+            package.text.push_str(text);
+        } else if text.starts_with("=== ") || inner.starts_with("--- PASS: ") || inner.starts_with("--- SKIP: ") {
+        } else if inner.starts_with("--- FAIL: ") {
+            package.text.push_str(text);
+            let deeper = "    ".repeat(event.test.matches('/').count());
+            for line in package.logs.remove(&event.test).unwrap_or_default().split_inclusive('\n') {
+                package.text.push_str(&deeper);
+                package.text.push_str(line);
+            }
+        } else if text.starts_with("    ") {
+            package.logs.entry(event.test.clone()).or_default().push_str(text);
+        } else {
+            package.text.push_str(text);
+        }
+    }
+
+    fn package_over(&mut self, event: &Line) {
+        let last_line_only = !self.style.verbose && self.style.packages_named && event.action != "fail";
+        if let Some(package) = self.package(&event.package) {
+            package.over = true;
+            if last_line_only {
+                let is_last = |l: &&str| l.starts_with("ok  \t") || l.starts_with("?   \t") || l.starts_with('\t');
+                package.text = package.text.split_inclusive('\n').filter(is_last).collect();
+            }
+        }
+    }
+
+    /// Prints the packages whose turn it is.
+    fn print(&mut self) -> io::Result<()> {
+        let over = self.packages.iter().position(|p| !p.over).unwrap_or(self.packages.len());
+        for package in self.packages.drain(..over) {
+            self.out.write_all(package.text.as_bytes())?;
+        }
+        self.out.flush()
+    }
+}
+
+impl<O: Write + Send, E: Write + Send> Tee for GoText<O, E> {
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(end);
+            if self.partial.is_empty() {
+                self.line(line)?;
+            } else {
+                let mut whole = std::mem::take(&mut self.partial);
+                whole.extend_from_slice(line);
+                self.line(&whole)?;
+            }
+            rest = after.get(1..).unwrap_or_default();
+        }
+        self.partial.extend_from_slice(rest);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let partial = std::mem::take(&mut self.partial);
+        self.out.write_all(&partial)?;
+        self.packages.iter_mut().for_each(|p| p.over = true);
+        self.print()?;
+        if self.failed && self.style.packages_named {
+            self.out.write_all(b"FAIL\n")?;
+        }
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_style_is_read_from_the_arguments() {
+        let style = |args: &[&str]| Style::of(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(style(&["go", "test"]), Style { verbose: false, packages_named: false });
+        assert_eq!(style(&["go", "test", "-run", "X", "-v"]), Style { verbose: true, packages_named: false });
+        assert_eq!(style(&["go", "test", "-count=1", "./..."]), Style { verbose: false, packages_named: true });
+        assert_eq!(style(&["go", "test", "-args", "x"]), Style { verbose: false, packages_named: false });
+    }
+}

@@ -1,0 +1,159 @@
+//! A source with its decoder, and a copy of its bytes for whoever shall see them.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use crate::decode::{self, Decoder, Detection, Format};
+use crate::event::{self, Event, Fact, Level, LogLine, Note, Timestamp};
+use crate::loki::entry::EntrySink;
+use crate::normalize::Normalizer;
+use crate::source::lines::LineReader;
+use crate::source::{Got, Source};
+
+/// What a feed's lines are.
+pub enum Handler {
+    /// Events of a known format.
+    Decode(Box<dyn Decoder>),
+    /// Not known yet: the first lines, until they tell.
+    Detect(Vec<u8>),
+    /// No events: every line is a log line of this source.
+    Plain(event::Source<'static>),
+}
+
+/// Sees every byte of a source as it came.
+pub trait Tee: Send {
+    /// Takes the next bytes. On an error the feed ends, so that the writer on its other side learns of it as it would
+    /// have without testwire in between.
+    ///
+    /// # Errors
+    /// If nobody takes them.
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// The source has ended.
+    ///
+    /// # Errors
+    /// If nobody takes what was held back.
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Passes bytes through unchanged and at once.
+pub struct PassThrough<W>(pub W);
+
+impl<W: Write + Send> Tee for PassThrough<W> {
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)?;
+        self.0.flush()
+    }
+}
+
+/// One input of the intake.
+pub struct Feed {
+    pub(super) source: Source,
+    pub(super) ended: bool,
+    pub(super) unknown_format: bool,
+    lines: LineReader,
+    handler: Handler,
+    tee: Option<Box<dyn Tee>>,
+}
+
+impl Feed {
+    /// Reads `source` as `handler` says.
+    pub fn new(source: Source, handler: Handler) -> Self {
+        Self { source, ended: false, unknown_format: false, lines: LineReader::default(), handler, tee: None }
+    }
+
+    /// Shows every byte to `tee` too.
+    #[must_use]
+    pub fn with_tee(mut self, tee: impl Tee + 'static) -> Self {
+        self.tee = Some(Box::new(tee));
+        self
+    }
+
+    /// Reads once and takes what came.
+    pub(super) fn take(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> io::Result<Got> {
+        let Self { source, lines, handler, tee, unknown_format, .. } = self;
+        let mut tee_error = None;
+        let got = lines.read(
+            source,
+            |bytes| {
+                if let Some(tee) = tee.as_mut() {
+                    tee_error = tee.bytes(bytes).err();
+                }
+            },
+            |line| *unknown_format |= handler.line(line, normalizer, out, now),
+        )?;
+        tee_error.map_or(Ok(got), Err)
+    }
+
+    /// Takes what was held back; the source is not read any more.
+    pub(super) fn end(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) {
+        let Self { lines, handler, tee, unknown_format, .. } = self;
+        lines.finish(|line| *unknown_format |= handler.line(line, normalizer, out, now));
+        *unknown_format |= handler.finish(normalizer, out, now);
+        if let Some(tee) = tee {
+            // It was told of its reader's death before, if that is the reason.
+            tee.end().ok();
+        }
+        self.ended = true;
+        // Closes the reading side, so that a writer that goes on learns it.
+        if let Source::Fd(_) = self.source {
+            self.source = Source::Follow(crate::source::follow::Follow::new("/dev/null"));
+        }
+    }
+}
+
+impl Handler {
+    /// Takes a line. True if it became clear that the format is unknown.
+    fn line(&mut self, line: &[u8], normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
+        match self {
+            Self::Decode(decoder) => decoder.line(line, &mut |event| normalizer.event(&event, now, out)),
+            Self::Plain(source) => {
+                let text = String::from_utf8_lossy(line);
+                let log = LogLine { test: None, source: source.clone(), level: None, text };
+                normalizer.event(&Event { time: None, fact: Fact::Log(log) }, now, out);
+            }
+            Self::Detect(head) => {
+                head.extend_from_slice(line);
+                head.push(b'\n');
+                return self.detect(false, normalizer, out, now);
+            }
+        }
+        false
+    }
+
+    fn finish(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
+        let unknown = if let Self::Detect(_) = self { self.detect(true, normalizer, out, now) } else { false };
+        if let Self::Decode(decoder) = self {
+            decoder.finish(&mut |event| normalizer.event(&event, now, out));
+        }
+        unknown
+    }
+
+    fn detect(&mut self, eof: bool, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
+        let Self::Detect(head) = self else { return false };
+        let (next, unknown) = match decode::detect(head, eof) {
+            Detection::NeedMore => return false,
+            Detection::Found { format, .. } => (Self::decode(format, normalizer), None),
+            Detection::Unknown { reason } => (Self::Plain(event::Source::Stdout), Some(reason)),
+        };
+        let head = std::mem::take(head);
+        *self = next;
+        if let Some(reason) = unknown.as_ref().filter(|_| !head.is_empty()) {
+            let text = Cow::Owned(format!("the input's format is not known: {reason}; its lines are kept as log lines"));
+            normalizer.event(&Event { time: None, fact: Fact::Note(Note { level: Level::Warn, text }) }, now, out);
+        }
+        for line in head.strip_suffix(b"\n").unwrap_or(&head).split(|&b| b == b'\n') {
+            self.line(line, normalizer, out, now);
+        }
+        unknown.is_some() && !head.is_empty()
+    }
+
+    /// Lines of `format`.
+    pub fn decode(format: Format, normalizer: &mut Normalizer) -> Self {
+        let decoder = decode::decoder(format);
+        normalizer.set_runner(format.runner());
+        Self::Decode(decoder)
+    }
+}

@@ -1,0 +1,124 @@
+//! Where entries go: into the queue to Loki, to standard output, or nowhere.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+use serde::ser::{SerializeMap, Serializer};
+
+use crate::loki::encode::Encoder;
+use crate::loki::entry::{Entry, EntrySink, Stream};
+use crate::spool::{Queue, SpoolError};
+
+/// Takes entries, and makes what was taken durable or visible on [`Output::flush`].
+pub trait Output: EntrySink + Send {
+    /// Hands on what was taken since the last call.
+    ///
+    /// # Errors
+    /// If it cannot be handed on; what was taken is kept where it can be.
+    fn flush(&mut self) -> Result<(), OutputError>;
+}
+
+/// Why entries could not be handed on.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// Standard output is closed or full.
+    #[error("cannot write to standard output: {0}")]
+    Stdout(#[from] io::Error),
+    /// The spool takes no more.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// `--output loki`: encodes entries and appends them to the queue.
+#[derive(Debug)]
+pub struct ToQueue<Q> {
+    encoder: Encoder,
+    queue: Arc<Q>,
+}
+
+impl<Q> ToQueue<Q> {
+    /// Feeds `queue`.
+    pub fn new(queue: Arc<Q>) -> Self {
+        Self { encoder: Encoder::default(), queue }
+    }
+}
+
+impl<Q> EntrySink for ToQueue<Q> {
+    fn entry(&mut self, stream: &Arc<Stream>, entry: &Entry<'_>) {
+        self.encoder.entry(stream, entry);
+    }
+}
+
+impl<Q: Queue> Output for ToQueue<Q> {
+    fn flush(&mut self) -> Result<(), OutputError> {
+        let chunks = self.encoder.take();
+        if chunks.is_empty() { Ok(()) } else { Ok(self.queue.append(chunks)?) }
+    }
+}
+
+/// `--output ndjson`: one JSON object a line.
+pub struct ToNdjson<W: Write> {
+    out: BufWriter<W>,
+    error: Option<io::Error>,
+}
+
+impl<W: Write> ToNdjson<W> {
+    /// Writes to `out`.
+    pub fn new(out: W) -> Self {
+        Self { out: BufWriter::with_capacity(64 << 10, out), error: None }
+    }
+}
+
+impl<W: Write> EntrySink for ToNdjson<W> {
+    fn entry(&mut self, stream: &Arc<Stream>, entry: &Entry<'_>) {
+        if self.error.is_none() {
+            self.error = write_entry(&mut self.out, stream, entry).err();
+        }
+    }
+}
+
+impl<W: Write + Send> Output for ToNdjson<W> {
+    fn flush(&mut self) -> Result<(), OutputError> {
+        match self.error.take() {
+            Some(error) => Err(error.into()),
+            None => Ok(self.out.flush()?),
+        }
+    }
+}
+
+/// `--output none`: everything but the delivery.
+#[derive(Debug, Default)]
+pub struct ToNothing;
+
+impl EntrySink for ToNothing {
+    fn entry(&mut self, _: &Arc<Stream>, _: &Entry<'_>) {}
+}
+
+impl Output for ToNothing {
+    fn flush(&mut self) -> Result<(), OutputError> {
+        Ok(())
+    }
+}
+
+/// Writes `{"labels":{…},"timestamp":"<ns>","seq":n,"line":"…","metadata":{…}}` and a line end. The time stamp is a
+/// string, as in Loki's own JSON, because not every reader has 64-bit numbers.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_entry(out: &mut impl Write, stream: &Stream, entry: &Entry<'_>) -> io::Result<()> {
+    struct Pairs<I>(I);
+    impl<'a, I: Iterator<Item = (&'a str, &'a str)> + Clone> serde::Serialize for Pairs<I> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map(self.0.clone())
+        }
+    }
+    let mut json = serde_json::Serializer::new(&mut *out);
+    let mut map = json.serialize_map(Some(5))?;
+    map.serialize_entry("labels", &Pairs(stream.labels().iter().map(|(k, v)| (*k, v.as_str()))))?;
+    map.serialize_entry("timestamp", &entry.time.0.to_string())?;
+    map.serialize_entry("seq", &entry.seq)?;
+    map.serialize_entry("line", entry.line)?;
+    map.serialize_entry("metadata", &Pairs(entry.metadata.iter().copied()))?;
+    map.end()?;
+    out.write_all(b"\n")
+}

@@ -1,0 +1,114 @@
+//! Bytes → lines, without copying a line that came in one piece.
+
+use std::io;
+
+use super::{Got, Source};
+
+/// Room for one read: large enough that system calls do not count at hundreds of MB/s.
+const READ: usize = 256 * 1024;
+/// A line longer than this is handed on in pieces, so that input without line ends cannot fill the memory.
+pub const MAX_LINE: usize = 16 << 20;
+
+/// Cuts what a source gives into lines.
+#[derive(Debug, Default)]
+pub struct LineReader {
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that hold an unfinished line.
+    held: usize,
+}
+
+impl LineReader {
+    /// Reads once from `source`. `raw` sees every byte as it came; `line` every whole line without its end (LF or CRLF).
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn read(
+        &mut self,
+        source: &mut Source,
+        mut raw: impl FnMut(&[u8]),
+        mut line: impl FnMut(&[u8]),
+    ) -> io::Result<Got> {
+        if self.buffer.len() < self.held + READ {
+            self.buffer.resize(self.held + READ, 0);
+        }
+        let got = source.read(self.buffer.get_mut(self.held..).unwrap_or_default())?;
+        let Got::Bytes(n) = got else { return Ok(got) };
+        let (fresh_from, end) = (self.held, self.held + n);
+        let filled = self.buffer.get(..end).unwrap_or_default();
+        raw(filled.get(fresh_from..).unwrap_or_default());
+        let mut start = 0;
+        // What was held has no line end in it: only the new bytes are searched.
+        for newline in memchr::memchr_iter(b'\n', filled.get(fresh_from..).unwrap_or_default()) {
+            let stop = fresh_from + newline;
+            line(without_cr(filled.get(start..stop).unwrap_or_default()));
+            start = stop + 1;
+        }
+        if end - start >= MAX_LINE {
+            line(filled.get(start..end).unwrap_or_default());
+            start = end;
+        }
+        self.buffer.copy_within(start..end, 0);
+        self.held = end - start;
+        if self.held == 0 && self.buffer.len() > 4 * READ {
+            // One huge line must not keep its memory for the rest of the run.
+            self.buffer = Vec::new();
+        }
+        Ok(got)
+    }
+
+    /// Hands on the last line if it had no end.
+    pub fn finish(&mut self, mut line: impl FnMut(&[u8])) {
+        if self.held > 0 {
+            line(without_cr(self.buffer.get(..self.held).unwrap_or_default()));
+            self.held = 0;
+        }
+    }
+}
+
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::follow::Follow;
+    use std::io::Write as _;
+
+    fn read_all(parts: &[&[u8]]) -> Vec<Vec<u8>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut source = Source::Follow(Follow::new(&path));
+        let mut reader = LineReader::default();
+        let (mut lines, mut raw) = (Vec::new(), Vec::new());
+        let mut file = std::fs::File::create(&path).unwrap();
+        for part in parts {
+            file.write_all(part).unwrap();
+            while reader.read(&mut source, |b| raw.extend_from_slice(b), |l| lines.push(l.to_vec())).unwrap()
+                != Got::Nothing
+            {}
+        }
+        reader.finish(|l| lines.push(l.to_vec()));
+        assert_eq!(raw, parts.concat(), "every byte is passed on");
+        lines
+    }
+
+    #[test]
+    fn lines_are_the_same_however_they_are_cut() {
+        let text = b"one\r\ntwo\n\nfour \xff\nlast".to_vec();
+        let expected: Vec<Vec<u8>> =
+            vec![b"one".to_vec(), b"two".to_vec(), b"".to_vec(), b"four \xff".to_vec(), b"last".to_vec()];
+        for cut in 0..text.len() {
+            let (a, b) = text.split_at(cut);
+            assert_eq!(read_all(&[a, b]), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_line_longer_than_the_bound_is_handed_on_in_pieces_and_nothing_is_lost() {
+        let long = vec![b'x'; MAX_LINE + 3 * READ];
+        let lines = read_all(&[&long, b"\nnext\n"]);
+        assert_eq!(lines.last().unwrap(), b"next");
+        assert_eq!(lines.iter().map(Vec::len).sum::<usize>(), long.len() + 4);
+    }
+}
