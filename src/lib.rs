@@ -6,3 +6,4 @@ pub mod decode;
 pub mod event;
 pub mod loki;
 pub mod names;
+pub mod spool;
