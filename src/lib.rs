@@ -2,9 +2,12 @@
 
 #![warn(missing_docs)]
 
+pub mod commands;
 pub mod decode;
 pub mod event;
 pub mod loki;
 pub mod names;
 pub mod normalize;
+pub mod pipeline;
 pub mod source;
+pub mod spool;

@@ -1,3 +1,4 @@
 //! Loki's side: entries, labels, wire messages, pushing, queries.
 
+pub mod encode;
 pub mod entry;
