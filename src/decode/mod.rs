@@ -1,6 +1,12 @@
 //! Bytes of a runner → [`Event`]s: one file per format, pure state machines without I/O or clock.
 
-use crate::event::Event;
+mod detect;
+mod excerpt;
+mod gotest;
+mod time;
+
+pub use self::detect::Format;
+use crate::event::{Event, Fact, LogLine, Source};
 
 /// Takes events in the order in which they happened. A plain callback, so that events may borrow from the line.
 pub type Emit<'e> = dyn FnMut(Event<'_>) + 'e;
@@ -12,4 +18,13 @@ pub trait Decoder {
 
     /// The input ended: says what is still held back. Open tests are normalize's to close.
     fn finish(&mut self, emit: &mut Emit<'_>);
+
+    /// The value of the label `runner` for what was decoded so far.
+    fn runner(&self) -> &str;
+}
+
+/// A line that is no event: it is kept as the runner's standard output.
+fn stdout_line(line: &[u8], emit: &mut Emit<'_>) {
+    let line = LogLine { test: None, source: Source::Stdout, level: None, text: String::from_utf8_lossy(line) };
+    emit(Event { time: None, fact: Fact::Log(line) });
 }

@@ -1,0 +1,21 @@
+//! The formats, and which one an input is in.
+
+use super::Decoder;
+use super::gotest::GoTest;
+
+/// An input format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[value(rename_all = "lowercase")]
+pub enum Format {
+    /// `go test -json`, `go tool test2json`.
+    GoTest,
+}
+
+impl Format {
+    /// A state machine for an input in this format.
+    pub fn decoder(self) -> Box<dyn Decoder + Send> {
+        match self {
+            Self::GoTest => Box::new(GoTest::default()),
+        }
+    }
+}
