@@ -1,0 +1,2 @@
+mod gotext;
+mod inject;
