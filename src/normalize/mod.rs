@@ -31,7 +31,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 
 /// What is known of a run from outside its events.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct RunInfo {
     /// Identity of the run.
     pub run_id: String,
@@ -132,6 +132,11 @@ impl Normalizer {
         }
     }
 
+    /// The command line as typed, for the run's start entry.
+    pub fn set_command(&mut self, command: String) {
+        self.info.command = command;
+    }
+
     /// Writes the run's start, unless that has been done.
     pub fn start(&mut self, time: Timestamp, out: &mut dyn EntrySink) {
         if self.started.is_some() {
@@ -156,6 +161,11 @@ impl Normalizer {
     /// Takes one event; `now` is the time of entries whose event has none, and paces the progress entries.
     pub fn event(&mut self, event: &Event<'_>, now: Timestamp, out: &mut dyn EntrySink) {
         let time = event.time.unwrap_or(now);
+        if let Fact::RunStarted(run) = &event.fact {
+            if !run.runner.is_empty() {
+                self.set_runner(&run.runner);
+            }
+        }
         self.start(time.min(now), out);
         match &event.fact {
             Fact::Log(log) => return self.log(log, time, out),

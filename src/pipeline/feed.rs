@@ -13,7 +13,7 @@ use crate::source::{Got, Source};
 /// What a feed's lines are.
 pub enum Handler {
     /// Events of a known format.
-    Decode(Box<dyn Decoder>),
+    Decode(Box<dyn Decoder + Send>),
     /// Not known yet: the first lines, until they tell.
     Detect(Vec<u8>),
     /// No events: every line is a log line of this source.
@@ -108,7 +108,9 @@ impl Handler {
     /// Takes a line. True if it became clear that the format is unknown.
     fn line(&mut self, line: &[u8], normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
         match self {
-            Self::Decode(decoder) => decoder.line(line, &mut |event| normalizer.event(&event, now, out)),
+            Self::Decode(decoder) => {
+                decoder.line(line, &mut |event| normalizer.event(&event, now, out));
+            }
             Self::Plain(source) => {
                 let text = String::from_utf8_lossy(line);
                 let log = LogLine { test: None, source: source.clone(), level: None, text };
@@ -135,7 +137,7 @@ impl Handler {
         let Self::Detect(head) = self else { return false };
         let (next, unknown) = match decode::detect(head, eof) {
             Detection::NeedMore => return false,
-            Detection::Found { format, .. } => (Self::decode(format, normalizer), None),
+            Detection::Found { format, .. } => (Self::decoder(format), None),
             Detection::Unknown { reason } => (Self::Plain(event::Source::Stdout), Some(reason)),
         };
         let head = std::mem::take(head);
@@ -151,9 +153,7 @@ impl Handler {
     }
 
     /// Lines of `format`.
-    pub fn decode(format: Format, normalizer: &mut Normalizer) -> Self {
-        let decoder = decode::decoder(format);
-        normalizer.set_runner(format.runner());
-        Self::Decode(decoder)
+    pub fn decoder(format: Format) -> Self {
+        Self::Decode(format.decoder())
     }
 }

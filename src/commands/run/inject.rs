@@ -41,6 +41,14 @@ pub struct Injection {
     pub note: String,
 }
 
+impl Injection {
+    /// The command as it is.
+    pub fn none(argv: &[OsString], run_id: &str) -> Self {
+        let env = vec![("TESTWIRE_RUN_ID", run_id.into())];
+        Self { runner: Runner::Plain, argv: argv.to_vec(), env, note: String::new() }
+    }
+}
+
 /// Names the runner of a command line: the first word that is one, wherever it stands (`uv run pytest`,
 /// `python -m robot`, `bash -c "cd api && pytest"`).
 pub fn recognise(argv: &[OsString]) -> Runner {
@@ -67,8 +75,7 @@ pub fn wants_json(argv: &[OsString]) -> bool {
 /// `events` the file that they write, `env` gives the present environment.
 pub fn inject(argv: &[OsString], listeners: &Path, events: &Path, run_id: &str, env: impl Fn(&str) -> Option<OsString>) -> Injection {
     let runner = recognise(argv);
-    let mut plan = Injection { runner, argv: argv.to_vec(), env: Vec::new(), note: String::new() };
-    plan.env.push(("TESTWIRE_RUN_ID", run_id.into()));
+    let mut plan = Injection { runner, ..Injection::none(argv, run_id) };
     match runner {
         Runner::Plain => {}
         Runner::GoTest => {

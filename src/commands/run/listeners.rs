@@ -1,0 +1,33 @@
+//! The listeners that are part of the binary, and the directory that runners find them in.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// File name and text of each.
+const FILES: &[(&str, &str)] = &[
+    ("testwire_events.py", include_str!("../../../listeners/testwire_events.py")),
+    ("testwire_pytest.py", include_str!("../../../listeners/testwire_pytest.py")),
+    ("testwire_robot.py", include_str!("../../../listeners/testwire_robot.py")),
+];
+
+/// Writes the listeners below `state_dir`, if they are not there, and returns their directory. One directory a version,
+/// so that a runner that is still at work keeps the files it began with.
+///
+/// # Errors
+/// If the directory or a file cannot be written.
+pub(super) fn install(state_dir: &Path) -> io::Result<PathBuf> {
+    let directory = state_dir.join("listeners").join(env!("CARGO_PKG_VERSION"));
+    fs::create_dir_all(&directory)?;
+    for (name, text) in FILES {
+        let path = directory.join(name);
+        if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+            continue;
+        }
+        // Renamed into place: another testwire, or a runner, may be reading it.
+        let fresh = directory.join(format!(".{name}.{}", std::process::id()));
+        fs::write(&fresh, text)?;
+        fs::rename(&fresh, &path)?;
+    }
+    fs::canonicalize(directory)
+}

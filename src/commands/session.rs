@@ -1,0 +1,289 @@
+//! What `run`, `pipe` and `demo` have in common: an intake, the shipping side, and what is said about them.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::config::{Output as Destination, Settings};
+use crate::event::RunStatus;
+use crate::exit::{Exit, Failure};
+use crate::loki::push::Client;
+use crate::names::meta;
+use crate::normalize::{Normalizer, RunEnd, RunInfo};
+use crate::pipeline::feed::Feed;
+use crate::pipeline::intake::{Handle, Intake, Live, Report};
+use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
+use crate::ship::{DeliveryState, Drain, RejectedFiles, Shipper};
+use crate::spool::memory::MemoryQueue;
+
+/// When a run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// When its inputs are.
+    WithInput,
+    /// When [`Session::end`] says so.
+    WhenTold,
+}
+
+/// A run on its way.
+pub struct Session {
+    handle: Handle,
+    report: oneshot::Receiver<Report>,
+    shipping: Option<Shipping>,
+    drain_timeout: Duration,
+    says: Says,
+}
+
+struct Shipping {
+    shipper: Shipper<MemoryQueue>,
+    queue: Arc<MemoryQueue>,
+}
+
+/// Speaks to the person, unless `--quiet`.
+struct Says {
+    quiet: bool,
+    loki: String,
+    link: Option<String>,
+}
+
+/// How it all ended.
+pub struct Outcome {
+    /// What the intake saw.
+    pub report: Report,
+    /// Entries that Loki has not got.
+    left: u64,
+    rejected: u64,
+    last_error: Option<String>,
+    says: Says,
+}
+
+/// What is known of a run before it begins.
+pub fn run_info(settings: &Settings, runner: &str) -> RunInfo {
+    let run = &settings.run;
+    let text = |name: &Option<crate::config::Name>| name.as_ref().map(|n| n.as_str().to_owned()).unwrap_or_default();
+    let mut metadata = vec![
+        (meta::USER.to_owned(), text(&run.user)),
+        (meta::COMMIT.to_owned(), text(&run.commit)),
+        (meta::BRANCH.to_owned(), text(&run.branch)),
+        (meta::BUILD_URL.to_owned(), run.build_url.clone().unwrap_or_default()),
+    ];
+    metadata.extend(run.attributes.iter().map(|a| (format!("{}{}", meta::ATTR_PREFIX, a.name), a.value.clone())));
+    RunInfo {
+        run_id: run.run_id.as_str().to_owned(),
+        project: run.project.as_str().to_owned(),
+        env: run.env.as_str().to_owned(),
+        runner: runner.to_owned(),
+        host: text(&run.host),
+        shard: text(&run.shard),
+        command: String::new(),
+        metadata,
+    }
+}
+
+impl Session {
+    /// Starts the intake on a thread of its own, and the shipping.
+    ///
+    /// # Errors
+    /// If the client cannot be made (certificates), or the system has no threads or descriptors left.
+    pub fn start(settings: &Settings, feeds: Vec<Feed>, normalizer: Normalizer, ends: Ends) -> Result<Self, Failure> {
+        let link = (settings.output == Destination::Loki).then(|| link(settings, normalizer.info()));
+        let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
+        let (output, shipping): (Box<dyn Output>, _) = match settings.output {
+            Destination::Loki => {
+                let shipping = Shipping::start(settings)?;
+                (Box::new(ToQueue::new(Arc::clone(&shipping.queue))), Some(shipping))
+            }
+            Destination::Ndjson => (Box::new(ToNdjson::new(io::stdout())), None),
+            Destination::None => (Box::new(ToNothing), None),
+        };
+        let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot start the intake").cause(&e);
+        let (intake, handle) = Intake::new(feeds, normalizer, output, ends == Ends::WithInput).map_err(failed)?;
+        let (sender, report) = oneshot::channel();
+        // A thread, no task: it blocks in poll(2), and at the spool's cap.
+        std::thread::Builder::new()
+            .name("intake".into())
+            .spawn(move || sender.send(intake.run(ends == Ends::WhenTold)))
+            .map_err(failed)?;
+        Ok(Self { handle, report, shipping, drain_timeout: settings.drain_timeout, says })
+    }
+
+    /// Says where the run can be watched, and `note`, what was done to make the runner speak.
+    pub fn announce(&self, note: &str) {
+        if !note.is_empty() {
+            self.says.line(note);
+        }
+        if let Some(link) = &self.says.link {
+            self.says.line(&format!("watch it at {link}"));
+        }
+    }
+
+    /// The run is over, as `end` says.
+    pub fn end(&mut self, end: RunEnd) {
+        self.handle.end(end);
+    }
+
+    /// Counters as of just now.
+    pub fn live(&self) -> Live {
+        self.handle.live()
+    }
+
+    /// Waits for the intake to end by itself.
+    pub async fn intake_ended(&mut self) -> Report {
+        // The intake's thread sends a report in every case but a panic, which is a bug that was printed already.
+        (&mut self.report).await.unwrap_or_default()
+    }
+
+    /// How delivery goes, for the line on the terminal; empty if all is well.
+    pub fn delivery_text(&self) -> String {
+        let Some(shipping) = &self.shipping else { return String::new() };
+        let delivery = shipping.shipper.delivery();
+        match delivery.state {
+            DeliveryState::Ok => String::new(),
+            DeliveryState::Waiting { error, .. } => format!("  [{} entries wait for Loki: {error}]", delivery.backlog.entries),
+        }
+    }
+
+    /// Waits for the intake and then, up to the drain timeout, for Loki. A signal ends the second wait.
+    pub async fn finish(mut self) -> Outcome {
+        let report = self.intake_ended().await;
+        self.deliver(report).await
+    }
+
+    /// The second half of [`Session::finish`], for a command that has waited for the intake itself.
+    pub async fn deliver(self, report: Report) -> Outcome {
+        let Self { shipping, drain_timeout, says, .. } = self;
+        let Some(mut shipping) = shipping else {
+            return Outcome { report, left: 0, rejected: 0, last_error: None, says };
+        };
+        let left = shipping.drain(drain_timeout, &says).await;
+        let stats = shipping.shipper.stats();
+        let last_error = stats.last_error().map(|(_, error)| error);
+        Outcome { report, left, rejected: stats.rejected_total(), last_error, says }
+    }
+}
+
+impl Shipping {
+    fn start(settings: &Settings) -> Result<Self, Failure> {
+        let transport = settings.transport()?;
+        let client = Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))?;
+        let queue = Arc::new(MemoryQueue::default());
+        let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
+        let ship = crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() };
+        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship);
+        Ok(Self { shipper, queue })
+    }
+
+    /// Entries that are left when all were sent, the time is over, or a signal came.
+    async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
+        use crate::spool::Queue as _;
+        self.queue.close();
+        let begun = Instant::now();
+        let patience = Duration::from_secs(1).min(limit);
+        if self.shipper.drain(patience).await == Drain::Drained {
+            return 0;
+        }
+        let left = limit.saturating_sub(begun.elapsed());
+        says.line(&format!("{} entries wait for Loki at {}; giving it {}s (Ctrl-C: no longer)", self.queue.backlog().entries, says.loki, left.as_secs()));
+        let stop = async {
+            let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
+            let [interrupt, terminate] = &mut signals;
+            match (interrupt, terminate) {
+                (Some(a), Some(b)) => tokio::select! { _ = a.recv() => {}, _ = b.recv() => {} },
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            drained = self.shipper.drain(left) => if drained == Drain::Drained { 0 } else { self.queue.backlog().entries },
+            () = stop => {
+                self.shipper.abort();
+                self.queue.backlog().entries
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// True if every entry has arrived, or is kept where the next process finds it.
+    pub fn is_safe(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Says how the run and the delivery ended.
+    pub fn summarise(&self) {
+        let report = &self.report;
+        let mut text = match report.status {
+            None => "no run was seen".to_owned(),
+            Some(status) => {
+                let time = crate::commands::status_line::seconds(report.elapsed);
+                format!("{} {} in {time}", status.as_str().to_uppercase(), report.counters.summary())
+            }
+        };
+        if self.says.link.is_some() {
+            let sent = report.entries.saturating_sub(self.left + self.rejected);
+            text.push_str(&format!("; {sent} of {} entries in Loki", report.entries));
+        }
+        self.says.line(&text);
+        if self.left > 0 {
+            let why = self.last_error.as_deref().unwrap_or("it did not answer in time");
+            eprint_line(&format!("warning: {} entries did not reach Loki at {}: {why}", self.left, self.says.loki));
+        }
+        if self.rejected > 0 {
+            eprint_line(&format!("warning: Loki refused {} entries; they are kept in rejected/ with its answer", self.rejected));
+        }
+        if let Some(error) = &report.input_error {
+            eprint_line(&format!("error: an input could not be read to its end: {error}"));
+        }
+        if let Some(error) = &report.output_error {
+            eprint_line(&format!("error: {error}"));
+        }
+        if report.unknown_format {
+            eprint_line("warning: the input's format was not recognised, so every line was kept as a log line; name it with --format");
+        }
+    }
+
+    /// The exit code of a command that only forwards. `judge`: a failed run is a failure.
+    pub fn exit(&self, judge: bool) -> Exit {
+        let failed = matches!(self.report.status, Some(RunStatus::Failed | RunStatus::Aborted));
+        if self.report.input_error.is_some() || self.report.output_error.is_some() {
+            Exit::Input
+        } else if judge && failed {
+            Exit::RunFailed
+        } else if self.left > 0 {
+            Exit::Undelivered
+        } else if self.rejected > 0 {
+            Exit::Rejected
+        } else {
+            Exit::Ok
+        }
+    }
+}
+
+impl Says {
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            eprint_line(&format!("testwire: {text}"));
+        }
+    }
+}
+
+/// A closed standard error is no reason to stop.
+fn eprint_line(text: &str) {
+    writeln!(io::stderr(), "{text}").ok();
+}
+
+/// The run on the `live` dashboard.
+fn link(settings: &Settings, info: &RunInfo) -> String {
+    let base = format!("{}/d/testwire-live", settings.grafana_url.to_string().trim_end_matches('/'));
+    let from = crate::pipeline::intake::now().0 / 1_000_000 - 60_000;
+    let query = [
+        ("var-project", info.project.as_str()),
+        ("var-env", info.env.as_str()),
+        ("var-run_id", info.run_id.as_str()),
+        ("from", &from.to_string()),
+        ("to", "now"),
+    ];
+    reqwest::Url::parse_with_params(&base, query).map_or(base, String::from)
+}
