@@ -1,0 +1,2 @@
+// Package price has tests only.
+package price

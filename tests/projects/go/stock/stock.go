@@ -1,0 +1,2 @@
+// Package stock has tests only.
+package stock

@@ -1,0 +1,3 @@
+*** Settings ***
+Suite Setup         Log    orders open
+Suite Teardown      Log    orders closed
