@@ -6,4 +6,5 @@ pub mod decode;
 pub mod event;
 pub mod loki;
 pub mod names;
+pub mod ship;
 pub mod spool;
