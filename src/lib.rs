@@ -9,5 +9,6 @@ pub mod loki;
 pub mod names;
 pub mod normalize;
 pub mod pipeline;
+pub mod ship;
 pub mod source;
 pub mod spool;

@@ -2,3 +2,5 @@
 
 pub mod encode;
 pub mod entry;
+pub mod push;
+pub mod reason;

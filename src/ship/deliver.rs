@@ -1,0 +1,276 @@
+//! Delivers one batch: pushes what is left of it until it is settled or must wait.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use prost::bytes::Bytes;
+
+use super::bisect::{Refusal, Work};
+use super::rejected::{Rejected, RejectedEntry};
+use super::stats::Stats;
+use crate::event::Timestamp;
+use crate::loki::encode::{Packer, decode, entries_of};
+use crate::loki::entry::Stream;
+use crate::loki::push::{Client, Outcome, RetryClass, brief};
+use crate::loki::reason::Reason;
+use crate::spool::{Queue, RecordId, SpoolError};
+
+/// So many refused entries are kept aside at once, to bound the answers that are held.
+const REFUSED_MAX: usize = 256;
+/// More of an answer than this is not kept with a refused entry.
+const ANSWER_MAX: usize = 1024;
+
+/// What the shipper remembers of a record without its entries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record {
+    pub(super) id: RecordId,
+    /// Size of its entries in bytes.
+    pub(super) len: u32,
+    /// Number of its entries.
+    pub(super) count: u32,
+}
+
+/// Records of one stream that are pushed together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) records: Vec<Record>,
+    /// The entries of the first records; those of the others are read again.
+    pub(super) loaded: Vec<Bytes>,
+    pub(super) work: Work,
+    /// Failures in a row.
+    pub(super) failures: u32,
+}
+
+impl Batch {
+    pub(super) fn new(records: Vec<Record>, loaded: Vec<Bytes>) -> Self {
+        let entries = records.iter().map(|record| record.count as usize).sum();
+        Self { records, loaded, work: Work::new(entries), failures: 0 }
+    }
+}
+
+/// How a delivery ended.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Every entry is pushed or kept aside.
+    Settled,
+    /// To be tried again later.
+    Wait { class: RetryClass, after: Option<Duration>, error: String },
+}
+
+/// What deliveries share.
+#[derive(Debug)]
+pub(super) struct Courier<Q, R> {
+    pub(super) queue: Arc<Q>,
+    pub(super) client: Client,
+    pub(super) rejected: Arc<R>,
+    pub(super) stats: Arc<Stats>,
+    /// Buffers that no delivery is using.
+    packers: Mutex<Vec<Packer>>,
+}
+
+impl<Q: Queue, R: Rejected> Courier<Q, R> {
+    pub(super) fn new(queue: Arc<Q>, client: Client, rejected: Arc<R>, stats: Arc<Stats>) -> Self {
+        Self { queue, client, rejected, stats, packers: Mutex::default() }
+    }
+
+    /// Pushes what is left of the batch. A batch that must wait gives up its entries, which are read again then; so what
+    /// waits costs no memory.
+    pub(super) async fn deliver(&self, stream: &Stream, batch: &mut Batch) -> Step {
+        let entries = match self.load(batch).await {
+            Ok(entries) => entries,
+            Err(error) => return local(&format!("the spool cannot be read: {error}")),
+        };
+        while let Some(range) = batch.work.next() {
+            if let Some(wait) = self.advance(stream, &entries, &mut batch.work, range).await {
+                return wait;
+            }
+            batch.failures = 0;
+            if batch.work.refused_len() >= REFUSED_MAX
+                && let Some(wait) = self.keep_refused(stream, &entries, &mut batch.work)
+            {
+                return wait;
+            }
+        }
+        self.keep_refused(stream, &entries, &mut batch.work).unwrap_or(Step::Settled)
+    }
+
+    async fn load(&self, batch: &mut Batch) -> Result<Loaded, SpoolError> {
+        let mut chunks = std::mem::take(&mut batch.loaded);
+        for record in &batch.records[chunks.len()..] {
+            chunks.push(self.queue.read(record.id).await?.entries);
+        }
+        let count = batch.records.iter().map(|record| record.count as usize).sum();
+        Ok(Loaded { chunks, count, index: OnceLock::new() })
+    }
+
+    /// One push; what it must wait for, if it must.
+    async fn advance(&self, stream: &Stream, loaded: &Loaded, work: &mut Work, range: Range<usize>) -> Option<Step> {
+        let parts = loaded.slices(&range);
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        let body = Bytes::from(self.pack(stream, &parts));
+        drop(parts);
+        let wire = body.len();
+        let flight = Flight::start(&self.stats);
+        let outcome = self.client.push(body).await;
+        drop(flight);
+        self.stats.count_outcome(&outcome);
+        match outcome {
+            Outcome::Accepted => {
+                self.stats.count_accepted(range.len(), bytes, wire);
+                work.accepted();
+            }
+            Outcome::Split { status, answer } => {
+                work.too_large(Refusal { status, reason: Reason::RequestTooLarge, answer: bounded(answer) });
+            }
+            Outcome::Refused { status, reason, answer } => {
+                let refusal = Refusal { status, reason, answer: bounded(answer) };
+                work.refused(refusal, &|entry| loaded.time(entry));
+            }
+            Outcome::Retry { class, after, error } => return Some(Step::Wait { class, after, error }),
+        }
+        None
+    }
+
+    fn pack(&self, stream: &Stream, parts: &[&[u8]]) -> Vec<u8> {
+        let packers = || self.packers.lock().expect("no holder of the lock panics");
+        let mut packer = packers().pop().unwrap_or_default();
+        let body = packer.body(stream, parts);
+        packers().push(packer);
+        body
+    }
+
+    /// Hands over what was refused so far; what to wait for, if that failed.
+    fn keep_refused(&self, stream: &Stream, loaded: &Loaded, work: &mut Work) -> Option<Step> {
+        let refused = work.take_refused();
+        if refused.is_empty() {
+            return None;
+        }
+        let entries: Vec<_> = refused
+            .iter()
+            .map(|(entry, refusal)| RejectedEntry { stream, entry: loaded.entry(*entry), refusal })
+            .collect();
+        if let Err(error) = self.rejected.keep(&entries) {
+            drop(entries);
+            work.put_back_refused(refused);
+            return Some(local(&format!("refused entries cannot be kept aside: {error}")));
+        }
+        for (_, refusal) in &refused {
+            self.stats.count_rejected(refusal.reason, &refusal.answer);
+        }
+        tell_refused(stream, &refused);
+        None
+    }
+}
+
+/// Entries are lost to queries for good, so a person should know; once for each batch.
+fn tell_refused(stream: &Stream, refused: &[(usize, Arc<Refusal>)]) {
+    let Some((_, refusal)) = refused.first() else { return };
+    tracing::error!(
+        entries = refused.len(),
+        stream = stream.selector(),
+        reason = refusal.reason.as_str(),
+        "Loki refused entries, which are kept aside as rejected: {}",
+        brief(&refusal.answer)
+    );
+}
+
+fn local(error: &str) -> Step {
+    Step::Wait { class: RetryClass::Local, after: None, error: error.to_owned() }
+}
+
+fn bounded(mut answer: String) -> String {
+    let end = (0..=ANSWER_MAX.min(answer.len())).rev().find(|end| answer.is_char_boundary(*end));
+    answer.truncate(end.unwrap_or(0));
+    answer
+}
+
+/// Counts a request as in flight, also when its task is cancelled.
+struct Flight<'a>(&'a Stats);
+
+impl<'a> Flight<'a> {
+    fn start(stats: &'a Stats) -> Self {
+        stats.count_start();
+        Self(stats)
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.0.count_end();
+    }
+}
+
+/// The entries of a batch in memory.
+struct Loaded {
+    chunks: Vec<Bytes>,
+    count: usize,
+    /// Chunk and place of each entry; only made when a batch must be taken apart.
+    index: OnceLock<Vec<(usize, Range<usize>)>>,
+}
+
+impl Loaded {
+    fn index(&self) -> &[(usize, Range<usize>)] {
+        self.index.get_or_init(|| {
+            let chunks = self.chunks.iter().enumerate();
+            chunks.flat_map(|(number, chunk)| entries_of(chunk).map(move |place| (number, place))).collect()
+        })
+    }
+
+    fn entry(&self, entry: usize) -> &[u8] {
+        self.index().get(entry).map_or(&[], |(chunk, place)| &self.chunks[*chunk][place.clone()])
+    }
+
+    fn time(&self, entry: usize) -> Option<Timestamp> {
+        decode(self.entry(entry)).map(|entry| entry.time)
+    }
+
+    /// The bytes of these entries, one slice a chunk.
+    fn slices(&self, range: &Range<usize>) -> Vec<&[u8]> {
+        if *range == (0..self.count) {
+            return self.chunks.iter().map(AsRef::as_ref).collect();
+        }
+        let places = self.index().get(range.clone()).unwrap_or_default();
+        let of_one_chunk = places.chunk_by(|(a, _), (b, _)| a == b);
+        of_one_chunk
+            .filter_map(|run| {
+                let ((chunk, first), (_, last)) = (run.first()?, run.last()?);
+                self.chunks[*chunk].get(first.start..last.end)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loki::encode::Encoder;
+    use crate::loki::entry::{Entry, EntrySink as _};
+
+    #[test]
+    fn any_range_of_a_batch_is_found_in_its_chunks() {
+        let stream = Stream::new(vec![("kind", "log".into())]);
+        let mut chunks = Vec::new();
+        for part in 0..3 {
+            let mut encoder = Encoder::new();
+            for i in 0..4 {
+                let time = Timestamp(part * 4 + i);
+                encoder.entry(&stream, &Entry { time, seq: 1, line: "x", metadata: &[] });
+            }
+            chunks.extend(encoder.take().into_iter().map(|chunk| chunk.entries));
+        }
+        let loaded = Loaded { chunks, count: 12, index: OnceLock::new() };
+        for start in 0..12 {
+            for end in start + 1..=12 {
+                let slices = loaded.slices(&(start..end));
+                let times: Vec<i64> = slices
+                    .iter()
+                    .flat_map(|slice| entries_of(slice).map(|place| decode(&slice[place]).unwrap().time.0))
+                    .collect();
+                assert_eq!(times, (start as i64..end as i64).collect::<Vec<_>>());
+            }
+        }
+        assert_eq!(loaded.time(11), Some(Timestamp(11)));
+        assert_eq!(loaded.time(12), None);
+    }
+}

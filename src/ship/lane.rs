@@ -1,0 +1,167 @@
+//! One stream on its way out: what waits, and when the next push is due. Pure: time is an argument.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Settings;
+use super::deliver::{Batch, Record};
+use crate::loki::entry::Stream;
+
+/// A stream that has been quiet is pushed this soon, so that what was written together still goes together.
+const QUIET_LINGER: Duration = Duration::from_millis(5);
+/// A push that takes longer than this counts as trouble of its stream: others are read past it.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// What a lane is doing.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nothing is under way.
+    Idle,
+    /// A batch is being delivered.
+    Flying { since: Instant },
+    /// A batch is to be tried again.
+    Waiting { until: Instant, batch: Batch, asked: bool },
+}
+
+/// The pushes of one stream: in order, one at a time.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) stream: Arc<Stream>,
+    pub(super) state: State,
+    /// Records with their entries, up to [`Settings::stream_ahead`].
+    loaded: VecDeque<(Record, Bytes)>,
+    loaded_bytes: usize,
+    /// Records after those, whose entries are read again when it is their turn.
+    parked: VecDeque<Record>,
+    /// When the pending records are to be pushed.
+    due: Option<Instant>,
+    last_push: Option<Instant>,
+    /// True from a failure to the next success.
+    pub(super) in_trouble: bool,
+}
+
+impl Lane {
+    pub(super) fn new(stream: Arc<Stream>) -> Self {
+        Self {
+            stream,
+            state: State::Idle,
+            loaded: VecDeque::new(),
+            loaded_bytes: 0,
+            parked: VecDeque::new(),
+            due: None,
+            last_push: None,
+            in_trouble: false,
+        }
+    }
+
+    /// Takes a record; keeps its entries if there is room for them, here and in all (`room`).
+    pub(super) fn push(&mut self, record: Record, entries: Bytes, room: usize, now: Instant, settings: &Settings) {
+        let fits = self.loaded_bytes + entries.len() <= settings.stream_ahead.max(entries.len());
+        if self.parked.is_empty() && fits && entries.len() <= room {
+            self.loaded_bytes += entries.len();
+            self.loaded.push_back((record, entries));
+        } else {
+            self.parked.push_back(record);
+        }
+        if self.due.is_none() {
+            let quiet = now + QUIET_LINGER.min(settings.linger);
+            self.due = Some(self.last_push.map_or(quiet, |last| quiet.max(last + settings.linger)));
+        }
+    }
+
+    /// When this lane wants to push; `None` while it flies or has nothing.
+    pub(super) fn wants(&self, now: Instant, draining: bool, settings: &Settings) -> Option<Instant> {
+        match self.state {
+            State::Flying { .. } => None,
+            State::Waiting { until, .. } => Some(until),
+            State::Idle if draining || self.loaded_bytes >= settings.batch_bytes || !self.parked.is_empty() => {
+                self.due.map(|due| due.min(now))
+            }
+            State::Idle => self.due,
+        }
+    }
+
+    /// The batch to deliver now: the one that waited, or the next records. The lane then flies.
+    pub(super) fn launch(&mut self, now: Instant, settings: &Settings) -> Option<Batch> {
+        let state = std::mem::replace(&mut self.state, State::Flying { since: now });
+        let batch = match state {
+            State::Waiting { batch, .. } => Some(batch),
+            State::Idle => self.next_batch(settings),
+            State::Flying { since } => {
+                self.state = State::Flying { since };
+                return None;
+            }
+        };
+        match &batch {
+            Some(_) => self.last_push = Some(now),
+            None => self.state = State::Idle,
+        }
+        batch
+    }
+
+    /// The batch was settled.
+    pub(super) fn settled(&mut self, now: Instant, settings: &Settings) {
+        self.state = State::Idle;
+        self.in_trouble = false;
+        self.due = (!self.is_empty()).then(|| self.last_push.map_or(now, |last| last + settings.linger));
+    }
+
+    fn next_batch(&mut self, settings: &Settings) -> Option<Batch> {
+        let (mut records, mut entries, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let fits = |bytes: usize, record: &Record| bytes == 0 || bytes + record.len as usize <= settings.batch_bytes;
+        while self.loaded.front().is_some_and(|(record, _)| fits(bytes, record)) {
+            let Some((record, chunk)) = self.loaded.pop_front() else { break };
+            bytes += record.len as usize;
+            records.push(record);
+            entries.push(chunk);
+        }
+        self.loaded_bytes -= bytes;
+        while self.loaded.is_empty() && self.parked.front().is_some_and(|record| fits(bytes, record)) {
+            let Some(record) = self.parked.pop_front() else { break };
+            bytes += record.len as usize;
+            records.push(record);
+        }
+        self.due = None;
+        (!records.is_empty()).then(|| Batch::new(records, entries))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.loaded.is_empty() && self.parked.is_empty()
+    }
+
+    /// True if there is nothing in it and it has not been used for a while.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        const STALE: Duration = Duration::from_secs(60);
+        matches!(self.state, State::Idle)
+            && self.is_empty()
+            && !self.in_trouble
+            && self.last_push.is_none_or(|last| now.duration_since(last) > STALE)
+    }
+
+    /// Bytes of entries that wait here in memory.
+    pub(super) fn loaded_bytes(&self) -> usize {
+        self.loaded_bytes
+    }
+
+    /// Number of records that are to be read again.
+    pub(super) fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Until when the queue should not be read further, as this healthy stream has enough and will soon want more. A
+    /// stream that is in trouble, or catching up after it, never holds up the others.
+    pub(super) fn holds_reading(&self, now: Instant, settings: &Settings) -> Option<Instant> {
+        if self.in_trouble || !self.parked.is_empty() || self.loaded_bytes < settings.stream_ahead {
+            return None;
+        }
+        match self.state {
+            State::Flying { since } => Some(since + SLOW).filter(|until| *until > now),
+            State::Idle => Some(now + SLOW),
+            State::Waiting { .. } => None,
+        }
+    }
+}

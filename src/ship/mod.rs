@@ -1,0 +1,337 @@
+//! Queue → batches → pushes → commit.
+//!
+//! One task reads the queue and deals its records out to lanes, one for each stream. A lane pushes in order, one push at a
+//! time, each to one stream alone: with several streams in one push Loki may answer 204 and still drop lines. A record
+//! is committed when each of its entries is stored by Loki or kept aside as rejected; nothing else ends it.
+//!
+//! What is in memory beside the queue is bounded: pushes under way ([`Settings::in_flight`] of about
+//! [`Settings::batch_bytes`]) and what is read ahead ([`Settings::ahead`]). A stream that Loki refuses or keeps waiting
+//! holds only the places of its records, and the others are read past it.
+
+mod backoff;
+mod bisect;
+mod deliver;
+mod lane;
+mod rejected;
+mod stats;
+mod trouble;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+pub use self::bisect::Refusal;
+pub use self::rejected::{Rejected, RejectedEntry, RejectedFiles};
+pub use self::stats::{Delivery, DeliveryState, OUTCOMES, Stats};
+
+use self::deliver::{Batch, Courier, Record, Step};
+use self::lane::{Lane, State};
+use self::trouble::Trouble;
+use crate::loki::encode::Chunk;
+use crate::loki::entry::Stream;
+use crate::loki::push::Client;
+use crate::spool::{Queue, RecordId};
+
+/// Records that may wait outside memory, over all streams; each costs 16 bytes. Beyond that the queue is not read
+/// further, and a refused stream does hold up the others.
+const PARKED_MAX: usize = 256 * 1024;
+/// Above this number of lanes, those without work are forgotten.
+const LANES_KEPT: usize = 64;
+
+/// How entries are batched.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long the entries of a busy stream are collected.
+    pub linger: Duration,
+    /// Encoded entries of one push in bytes, labels not counted. Loki's real limit is 4 MiB.
+    pub batch_bytes: usize,
+    /// Pushes under way at a time; those of streams in trouble take at most half.
+    pub in_flight: usize,
+    /// Bytes of entries that one stream may hold in memory before they are pushed.
+    pub stream_ahead: usize,
+    /// The same for all streams.
+    pub ahead: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            linger: Duration::from_millis(50),
+            batch_bytes: MIB,
+            in_flight: 8,
+            stream_ahead: 2 * MIB,
+            ahead: 8 * MIB,
+        }
+    }
+}
+
+/// What the shipper is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intent {
+    Run,
+    /// End when all is delivered; do not linger.
+    Drain,
+    /// End now.
+    Abort,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Everything is delivered or kept aside as rejected.
+    Drained,
+    /// The time was over, or it was aborted.
+    Left {
+        /// Entries still in the queue.
+        entries: u64,
+    },
+}
+
+/// A running shipper. Dropping it ends it at once; what is not committed stays in the queue.
+#[derive(Debug)]
+pub struct Shipper<Q> {
+    queue: Arc<Q>,
+    stats: Arc<Stats>,
+    intent: watch::Sender<Intent>,
+    task: JoinHandle<()>,
+    /// The task was joined, which can be done but once.
+    ended: bool,
+}
+
+impl<Q: Queue> Shipper<Q> {
+    /// Starts to ship, on the current tokio runtime.
+    pub fn start<R: Rejected>(queue: Arc<Q>, client: Client, rejected: R, settings: Settings) -> Self {
+        let stats = Arc::new(Stats::default());
+        let (intent, told) = watch::channel(Intent::Run);
+        let courier = Courier::new(Arc::clone(&queue), client, Arc::new(rejected), Arc::clone(&stats));
+        let dispatcher = Dispatcher {
+            courier: Arc::new(courier),
+            settings,
+            lanes: HashMap::new(),
+            flights: JoinSet::new(),
+            flying_in_trouble: 0,
+            read_to_the_end: false,
+            trouble: Trouble::default(),
+        };
+        let task = tokio::spawn(dispatcher.run(told));
+        Self { queue, stats, intent, task, ended: false }
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// How delivery is doing; cheap enough to be asked several times a second.
+    pub fn delivery(&self) -> Delivery {
+        self.stats.delivery(self.queue.backlog())
+    }
+
+    /// Closes the queue and delivers what is in it, for at most `limit`. What waits to be tried again is tried at once,
+    /// unless Loki said when to come back. May be dropped and called again.
+    pub async fn drain(&mut self, limit: Duration) -> Drain {
+        self.queue.close();
+        self.intent.send_if_modified(|intent| {
+            let first = *intent == Intent::Run;
+            if first {
+                *intent = Intent::Drain;
+            }
+            first
+        });
+        if !self.ended {
+            let in_time = tokio::time::timeout(limit, &mut self.task).await;
+            let ended = match in_time {
+                Ok(ended) => ended,
+                Err(_) => {
+                    self.abort();
+                    (&mut self.task).await
+                }
+            };
+            self.ended = true;
+            resume_panic(ended);
+        }
+        match self.queue.backlog().entries {
+            0 => Drain::Drained,
+            entries => Drain::Left { entries },
+        }
+    }
+
+    /// Ends at once: requests are cut off, and what is not committed stays in the queue.
+    pub fn abort(&self) {
+        self.intent.send_replace(Intent::Abort);
+    }
+}
+
+impl<Q> Drop for Shipper<Q> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A panic in a task is a bug of ours and must not look like an end.
+fn resume_panic<T>(ended: Result<T, tokio::task::JoinError>) -> Option<T> {
+    match ended {
+        Ok(value) => Some(value),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
+
+/// What a delivery gives back.
+type Landed = (Arc<Stream>, Batch, Step);
+
+/// Owns the lanes; everything happens in its one loop.
+#[derive(Debug)]
+struct Dispatcher<Q, R> {
+    courier: Arc<Courier<Q, R>>,
+    settings: Settings,
+    lanes: HashMap<Arc<Stream>, Lane>,
+    flights: JoinSet<Landed>,
+    flying_in_trouble: usize,
+    read_to_the_end: bool,
+    trouble: Trouble,
+}
+
+impl<Q: Queue, R: Rejected> Dispatcher<Q, R> {
+    async fn run(mut self, mut intent: watch::Receiver<Intent>) {
+        let queue = Arc::clone(&self.courier.queue);
+        loop {
+            let now = Instant::now();
+            let told = *intent.borrow_and_update();
+            if told == Intent::Abort || self.is_done() {
+                return;
+            }
+            let retry = self.launch(now, told == Intent::Drain);
+            let hold = self.holds_reading(now);
+            let wake = retry.into_iter().chain(hold.filter(|until| *until > now)).min();
+            let far = now + Duration::from_secs(3600);
+            tokio::select! {
+                record = queue.next(), if !self.read_to_the_end && hold.is_none() => match record {
+                    Some((id, chunk)) => self.deal(id, chunk),
+                    None => self.read_to_the_end = true,
+                },
+                Some(landed) = self.flights.join_next() => {
+                    if let Some(landed) = resume_panic(landed) {
+                        self.land(landed, told == Intent::Drain);
+                    }
+                }
+                () = tokio::time::sleep_until(wake.unwrap_or(far)) => {}
+                changed = intent.changed() => match changed {
+                    Ok(()) => self.hurry(),
+                    // The owner is gone, which also aborts this task.
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let at_rest = |lane: &Lane| matches!(lane.state, State::Idle) && lane.is_empty();
+        self.read_to_the_end && self.flights.is_empty() && self.lanes.values().all(at_rest)
+    }
+
+    /// Gives a record to the lane of its stream. This is the place where old entries get another label set: a chunk that
+    /// was re-labelled goes to the lane of its new stream, with the record's id, before anything is pushed.
+    fn deal(&mut self, id: RecordId, chunk: Chunk) {
+        self.courier.stats.count_read(chunk.count);
+        let now = Instant::now();
+        if self.lanes.len() > LANES_KEPT {
+            self.lanes.retain(|_, lane| !lane.is_stale(now));
+        }
+        let loaded: usize = self.lanes.values().map(Lane::loaded_bytes).sum();
+        let room = self.settings.ahead.saturating_sub(loaded);
+        let len = u32::try_from(chunk.entries.len()).expect("a chunk is far below 4 GiB");
+        let record = Record { id, len, count: chunk.count };
+        let Chunk { stream, entries, .. } = chunk;
+        let lane = self.lanes.entry(stream).or_insert_with_key(|stream| Lane::new(Arc::clone(stream)));
+        lane.push(record, entries, room, now, &self.settings);
+    }
+
+    /// Starts every delivery that is due and has a place; when the next one is due.
+    fn launch(&mut self, now: Instant, draining: bool) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        // The longest due first, so that no stream starves.
+        let mut due: Vec<(Instant, Arc<Stream>)> = Vec::new();
+        for lane in self.lanes.values() {
+            match lane.wants(now, draining, &self.settings) {
+                Some(at) if at <= now => due.push((at, Arc::clone(&lane.stream))),
+                Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                None => {}
+            }
+        }
+        due.sort_unstable_by_key(|(at, _)| *at);
+        for (_, stream) in due {
+            if self.flights.len() >= self.settings.in_flight {
+                break;
+            }
+            let Some(lane) = self.lanes.get_mut(&stream) else { continue };
+            if lane.in_trouble && self.flying_in_trouble >= (self.settings.in_flight / 2).max(1) {
+                continue;
+            }
+            if let Some(mut batch) = lane.launch(now, &self.settings) {
+                self.flying_in_trouble += usize::from(lane.in_trouble);
+                let courier = Arc::clone(&self.courier);
+                self.flights.spawn(async move {
+                    let step = courier.deliver(&stream, &mut batch).await;
+                    (stream, batch, step)
+                });
+            }
+        }
+        next
+    }
+
+    /// Until when the queue is not to be read, if it is not: looked at again then, or when a delivery ends.
+    fn holds_reading(&self, now: Instant) -> Option<Instant> {
+        let parked: usize = self.lanes.values().map(Lane::parked).sum();
+        if parked >= PARKED_MAX {
+            return Some(now);
+        }
+        self.lanes.values().filter_map(|lane| lane.holds_reading(now, &self.settings)).max()
+    }
+
+    /// A delivery ended.
+    fn land(&mut self, (stream, mut batch, step): Landed, draining: bool) {
+        let now = Instant::now();
+        let Some(lane) = self.lanes.get_mut(&stream) else { return };
+        self.flying_in_trouble -= usize::from(lane.in_trouble);
+        match step {
+            Step::Settled => {
+                for record in &batch.records {
+                    self.courier.queue.commit(record.id);
+                }
+                lane.settled(now, &self.settings);
+            }
+            Step::Wait { class, after, error } => {
+                batch.failures = batch.failures.saturating_add(1);
+                let wait = backoff::delay(class, batch.failures, after, fastrand::f64());
+                self.courier.stats.count_retry(class, &error);
+                self.trouble.tell(&stream, &error, wait, now);
+                lane.in_trouble = true;
+                let asked = after.is_some();
+                // Who is waiting for the end is to see it soon after Loki is back.
+                let wait = if draining && !asked { wait.min(Duration::from_secs(1)) } else { wait };
+                lane.state = State::Waiting { until: now + wait, batch, asked };
+            }
+        }
+        let well = !self.lanes.values().any(|lane| lane.in_trouble);
+        if well {
+            self.trouble.end(now);
+        }
+        self.courier.stats.set_trouble(self.trouble.since());
+    }
+
+    /// The end was asked for: what waits is tried now, unless Loki said when.
+    fn hurry(&mut self) {
+        let now = Instant::now();
+        for lane in self.lanes.values_mut() {
+            if let State::Waiting { until, asked: false, .. } = &mut lane.state {
+                *until = now;
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Says on the log that Loki does not take entries, without saying it all the time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::loki::entry::Stream;
+
+/// While trouble lasts it is said again after this long.
+const REPEAT: Duration = Duration::from_secs(60);
+
+/// Since when something has been refused, and when that was said last.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    state: Option<(Instant, Instant)>,
+}
+
+impl Trouble {
+    /// A push failed and will be tried again after `wait`.
+    pub(super) fn tell(&mut self, stream: &Stream, error: &str, wait: Duration, now: Instant) {
+        let since = match self.state {
+            Some((_, said)) if now.duration_since(said) < REPEAT => return,
+            Some((since, _)) => since,
+            None => now,
+        };
+        self.state = Some((since, now));
+        tracing::warn!(
+            stream = stream.selector(),
+            next_try_s = wait.as_secs_f32(),
+            "entries wait, nothing is lost: {error}"
+        );
+    }
+
+    /// Every stream is accepted again.
+    pub(super) fn end(&mut self, now: Instant) {
+        if let Some((since, _)) = self.state.take() {
+            tracing::info!("Loki takes entries again, after {:.1?}", now.duration_since(since));
+        }
+    }
+
+    /// Since when.
+    pub(super) fn since(&self) -> Option<std::time::Instant> {
+        self.state.map(|(since, _)| since.into_std())
+    }
+}
