@@ -2,7 +2,10 @@
 
 #![warn(missing_docs)]
 
+pub mod cli;
+pub mod config;
 pub mod decode;
 pub mod event;
+pub mod exit;
 pub mod loki;
 pub mod names;
