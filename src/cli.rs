@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Env, Place, Settings, Typed};
@@ -195,7 +196,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let cli = Cli::try_parse_from(args).map_err(Refusal::CommandLine)?;
+    let cli = Cli::try_parse_from(args).map_err(|error| Refusal::CommandLine(with_dashes_tip(error)))?;
     let load = |typed: &Typed| Settings::load(typed, env, place).map(Box::new).map_err(Refusal::Settings);
     Ok(match cli.command {
         Command::Run { typed, command } => Invocation::Run { settings: load(&typed)?, command },
@@ -207,6 +208,20 @@ where
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
         Command::Completions { shell } => Invocation::Completions { shell },
     })
+}
+
+/// `testwire run pytest` is the most likely slip, and clap's message for it does not mention the dashes.
+fn with_dashes_tip(mut error: clap::Error) -> clap::Error {
+    let word = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => word.clone(),
+        _ => return error,
+    };
+    let in_run = matches!(error.get(ContextKind::Usage), Some(ContextValue::StyledStr(usage)) if usage.to_string().contains("testwire run"));
+    if in_run && !word.starts_with('-') {
+        let tip = format!("put `--` before the test command: testwire run -- {word} …");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// The completion script for a shell.

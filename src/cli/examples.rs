@@ -19,9 +19,9 @@ Examples:
   testwire run -- robot --outputdir results tests/
   testwire run --env staging --attr browser=firefox -- go test ./...
   testwire run --loki-url https://logs.example.org --user 12345 --password-file ~/.loki -- make test
-  testwire run --output ndjson --quiet -- pytest > run.ndjson     (the entries, without a Loki)
+  testwire run --run-id nightly-7 --shard 1/4 -- pytest tests/api
 
-Every option can also be set in the environment as TESTWIRE_<NAME> (--loki-url: TESTWIRE_LOKI_URL) or in testwire.toml
+Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml \
 (loki-url = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: the command's own, always; without one, 2 for a wrong command line and 3 for a wrong setting.";
@@ -34,10 +34,10 @@ Examples:
   testwire pipe --no-fail < events.ndjson
   testwire pipe --output ndjson < events.ndjson | jq .labels
 
-Every option can also be set in the environment as TESTWIRE_<NAME> (--loki-url: TESTWIRE_LOKI_URL) or in testwire.toml
+Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml \
 (loki-url = \"…\"). Flags win over the environment, and that over the file.
 
-Exit code: 0, or 1 if the run failed, 2 wrong command line, 3 wrong setting, 4 stdin could not be read to its end,
+Exit code: 0, or 1 if the run failed, 2 wrong command line, 3 wrong setting, 4 stdin could not be read to its end, \
 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
 
 pub(super) const DEMO: &str = "\

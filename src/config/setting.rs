@@ -135,7 +135,7 @@ pub const ENV: Setting = Setting {
     value: "NAME",
     preset: Preset::Value("local"),
     group: THE_RUN,
-    help: "Environment in which the tests run: ci, staging, …",
+    help: "Environment in which the tests run, such as ci or staging",
     more: "It becomes the label env, so use few different ones.",
 };
 
