@@ -2,9 +2,12 @@
 
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod decode;
 pub mod event;
+pub mod exit;
 pub mod loki;
 pub mod names;
 pub mod normalize;

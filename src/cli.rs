@@ -1,0 +1,235 @@
+//! The command line: what was typed → an [`Invocation`] with validated settings.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Env, Place, Settings, Typed};
+use crate::exit::Failure;
+
+mod examples;
+mod typed;
+
+/// What testwire shall do.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run a test command and ship what it does.
+    Run {
+        /// Settings.
+        settings: Box<Settings>,
+        /// The command and its arguments; not empty.
+        command: Vec<OsString>,
+    },
+    /// Ship events from stdin.
+    Pipe {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Format of stdin.
+        format: Format,
+        /// Copy stdin to stdout.
+        tee: bool,
+        /// End with 0 although the run failed.
+        no_fail: bool,
+    },
+    /// Play a run.
+    Demo {
+        /// Settings.
+        settings: Box<Settings>,
+    },
+    /// Write the dashboards into a directory.
+    DashboardsExport {
+        /// Made if it is not there.
+        directory: PathBuf,
+    },
+    /// Check settings and Loki.
+    Check {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Print every value and its origin, and look no further.
+        config: bool,
+    },
+    /// Print a completion script.
+    Completions {
+        /// For this shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Formats of `pipe`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Find out from the first lines
+    Auto,
+    /// testwire's own NDJSON
+    Testwire,
+    /// Events of the Robot Framework listener
+    Robot,
+    /// Events of the pytest plugin
+    Pytest,
+    /// go test -json
+    Gotest,
+}
+
+/// Turns any test runner's events and logs into labelled Grafana Loki streams, live.
+///
+/// testwire wraps or follows a test command, sends what happens to Loki while it happens, and passes the command's output
+/// and exit code through untouched. Grafana dashboards come with it.
+#[derive(Debug, Parser)]
+#[command(name = "testwire", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = examples::TOP, disable_help_subcommand = true, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a test command; ship its tests and logs live
+    ///
+    /// Finds out the runner (Robot Framework, pytest, go test), adds its listener, and ships tests, logs and progress while
+    /// it runs. With any other command every line of output becomes a log entry and the exit code the run's result. Output,
+    /// signals and the exit code are the command's own; what testwire says goes to stderr.
+    #[command(after_long_help = examples::RUN, after_help = examples::MORE)]
+    Run {
+        #[command(flatten)]
+        typed: Typed,
+        /// The test command and its arguments, behind `--`
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Ship test events that arrive on stdin
+    ///
+    /// Reads a runner's event stream until its end. Exits with 1 if the run that it saw failed, because a shell without
+    /// `pipefail` would hide that.
+    #[command(after_long_help = examples::PIPE, after_help = examples::MORE)]
+    Pipe(PipeArgs),
+    /// Play a realistic run, in the terminal and into Loki
+    ///
+    /// Three runners with failures, retries and logs. Needs nothing; with a Loki at hand the run is shipped there.
+    #[command(after_long_help = examples::DEMO, after_help = examples::MORE)]
+    Demo {
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// Get the Grafana dashboards that come with testwire
+    #[command(after_help = examples::DASHBOARDS, arg_required_else_help = true)]
+    Dashboards {
+        #[command(subcommand)]
+        command: Dashboards,
+    },
+    /// Check the settings, and whether Loki answers
+    #[command(after_long_help = examples::CHECK, after_help = examples::MORE)]
+    Check {
+        /// Print every setting with its value and where it comes from (secrets as ***), and end
+        #[arg(long)]
+        config: bool,
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// Print a completion script for a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct PipeArgs {
+    /// Format of the events
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    format: Format,
+    /// Copy stdin to stdout, byte for byte
+    #[arg(long)]
+    tee: bool,
+    /// Exit with 0 although the run failed
+    #[arg(long)]
+    no_fail: bool,
+    #[command(flatten)]
+    typed: Typed,
+}
+
+#[derive(Debug, Subcommand)]
+enum Dashboards {
+    /// Write the dashboards into a directory, as JSON
+    #[command(after_help = examples::DASHBOARDS)]
+    Export {
+        /// Directory; made if it is not there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// Reads the command line, the environment and the file of settings. Help, version and a wrong command line are printed
+/// here, and end the process with 0 or 2.
+///
+/// # Errors
+/// A setting is wrong.
+pub fn parse() -> Result<Invocation, Failure> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    let env: Env = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+    let place = Place::observe(&env);
+    match parse_from(std::env::args_os(), &env, &place) {
+        Ok(invocation) => Ok(invocation),
+        Err(Refusal::CommandLine(error)) => error.exit(),
+        Err(Refusal::Settings(failure)) => Err(failure),
+    }
+}
+
+/// Why there is no invocation.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Clap's: a usage error, or help and version, which it handles alike.
+    CommandLine(clap::Error),
+    /// Settings are wrong.
+    Settings(Failure),
+}
+
+/// [`parse`] of any arguments (the program's name first), environment and surroundings.
+///
+/// # Errors
+/// See [`Refusal`].
+pub fn parse_from<I, T>(args: I, env: &Env, place: &Place) -> Result<Invocation, Refusal>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = Cli::try_parse_from(args).map_err(|error| Refusal::CommandLine(with_dashes_tip(error)))?;
+    let load = |typed: &Typed| Settings::load(typed, env, place).map(Box::new).map_err(Refusal::Settings);
+    Ok(match cli.command {
+        Command::Run { typed, command } => Invocation::Run { settings: load(&typed)?, command },
+        Command::Pipe(PipeArgs { format, tee, no_fail, typed }) => {
+            Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail }
+        }
+        Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
+        Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
+        Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
+        Command::Completions { shell } => Invocation::Completions { shell },
+    })
+}
+
+/// `testwire run pytest` is the most likely slip, and clap's message for it does not mention the dashes.
+fn with_dashes_tip(mut error: clap::Error) -> clap::Error {
+    let word = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => word.clone(),
+        _ => return error,
+    };
+    let in_run = matches!(error.get(ContextKind::Usage), Some(ContextValue::StyledStr(usage)) if usage.to_string().contains("testwire run"));
+    if in_run && !word.starts_with('-') {
+        let tip = format!("put `--` before the test command: testwire run -- {word} …");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+/// The completion script for a shell.
+pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "testwire", &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! Examples below each help.
+
+/// Below the short help of commands that have a longer one.
+pub(super) const MORE: &str = "Every option can also be set as TESTWIRE_<NAME> or in testwire.toml. Examples: --help";
+
+pub(super) const TOP: &str = "\
+Examples:
+  testwire demo                          see a run in the terminal, and in Loki if one answers
+  testwire run -- pytest -n 4            run tests; results and logs appear in Grafana as they come
+  testwire run -- robot tests/
+  go test -json ./... | testwire pipe    ship events that a runner writes
+  testwire check                         are the settings right, does Loki answer?
+
+`testwire <COMMAND> --help` explains a command with its options and examples.";
+
+pub(super) const RUN: &str = "\
+Examples:
+  testwire run -- pytest -n 4 tests/
+  testwire run -- robot --outputdir results tests/
+  testwire run --env staging --attr browser=firefox -- go test ./...
+  testwire run --loki-url https://logs.example.org --user 12345 --password-file ~/.loki -- make test
+  testwire run --run-id nightly-7 --shard 1/4 -- pytest tests/api
+
+Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml \
+(loki-url = \"…\"). Flags win over the environment, and that over the file.
+
+Exit code: the command's own, always; without one, 2 for a wrong command line and 3 for a wrong setting.";
+
+pub(super) const PIPE: &str = "\
+Examples:
+  go test -json ./... | testwire pipe
+  go test -json ./... | testwire pipe --tee > events.ndjson
+  my-runner --events | testwire pipe --format testwire --project shop
+  testwire pipe --no-fail < events.ndjson
+  testwire pipe --output ndjson < events.ndjson | jq .labels
+
+Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml \
+(loki-url = \"…\"). Flags win over the environment, and that over the file.
+
+Exit code: 0, or 1 if the run failed, 2 wrong command line, 3 wrong setting, 4 stdin could not be read to its end, \
+5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  testwire demo
+  testwire demo --loki-url http://127.0.0.1:3100 --grafana-url http://127.0.0.1:3000
+  testwire demo --output ndjson | jq -r .line";
+
+pub(super) const DASHBOARDS: &str = "\
+Examples:
+  testwire dashboards export grafana/
+  testwire dashboards export /var/lib/grafana/dashboards/testwire";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  testwire check
+  testwire check --config
+  testwire check --config-file ci/testwire.toml --config
+  TESTWIRE_LOKI_URL=https://logs.example.org testwire check";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  testwire completions bash > ~/.local/share/bash-completion/completions/testwire
+  testwire completions zsh > ~/.zfunc/_testwire
+  testwire completions fish > ~/.config/fish/completions/testwire.fish";

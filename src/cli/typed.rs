@@ -1,0 +1,81 @@
+//! Flags of settings, made from the table of settings.
+
+use clap::builder::PossibleValuesParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::config::Typed;
+use crate::config::setting::{self, Kind, Preset, Setting};
+
+/// Not a setting, because a file cannot name itself.
+const CONFIG_FILE: &str = "config-file";
+
+impl Args for Typed {
+    fn augment_args(command: Command) -> Command {
+        let config_file = Arg::new(CONFIG_FILE)
+            .long(CONFIG_FILE)
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(std::path::PathBuf))
+            .overrides_with(CONFIG_FILE)
+            .help_heading("Settings")
+            .help("File of settings [default: testwire.toml or testwire.json here or above, else in ~/.config/testwire]")
+            .long_help(
+                "File of settings, also TESTWIRE_CONFIG_FILE. By default the first testwire.toml or testwire.json in the \
+                 current directory and those above it, up to the repository's root or your home directory, then in \
+                 $XDG_CONFIG_HOME/testwire or ~/.config/testwire.",
+            );
+        command.args(setting::ALL.iter().map(|setting| flag(setting))).arg(config_file)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Typed {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut typed = Self::default();
+        typed.update_from_arg_matches(matches)?;
+        Ok(typed)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in setting::ALL {
+            if matches.value_source(setting.name) == Some(ValueSource::CommandLine) {
+                let texts = matches.get_many::<String>(setting.name).into_iter().flatten().cloned().collect();
+                self.values.insert(setting.name, texts);
+            }
+        }
+        if let Some(path) = matches.get_one::<std::path::PathBuf>(CONFIG_FILE) {
+            self.config_file = Some(path.clone());
+        }
+        Ok(())
+    }
+}
+
+fn flag(setting: &'static Setting) -> Arg {
+    let default = match setting.preset {
+        Preset::Value(text) | Preset::Derived(text) => format!(" [default: {text}]"),
+        Preset::Unset => String::new(),
+    };
+    let long = if setting.more.is_empty() { "" } else { ". " };
+    // A later flag wins, so that a script can pass on flags of its caller behind its own.
+    let arg = Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.value)
+        .help_heading(setting.group)
+        .help(format!("{}{default}", setting.help))
+        .long_help(format!("{}{long}{}{default}", setting.help, setting.more));
+    match setting.kind {
+        Kind::One => arg.overrides_with(setting.name),
+        Kind::Pairs => arg.action(ArgAction::Append),
+        Kind::Choice(words) => arg.overrides_with(setting.name).value_parser(PossibleValuesParser::new(words())),
+        Kind::Switch => arg
+            .overrides_with(setting.name)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(PossibleValuesParser::new(["true", "false"]))
+            .hide_possible_values(true),
+    }
+}

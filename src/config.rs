@@ -1,0 +1,178 @@
+//! Settings: what was typed, the environment, a file and defaults → one validated [`Settings`].
+//!
+//! A setting has one name. As a flag it is `--loki-url`, in the environment `TESTWIRE_LOKI_URL`, in `testwire.toml` or
+//! `testwire.json` the key `loki-url`. Flag > environment > file > default. An empty variable counts as not set. Paths in
+//! a file are relative to it. Secrets come from files or from `TESTWIRE_PASSWORD` and `TESTWIRE_BEARER_TOKEN` only.
+//!
+//! [`setting`] is the table of settings, [`place`] what is observed, `resolve` the rest, and pure.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::exit::Failure;
+
+pub mod ci;
+pub mod error;
+pub mod file;
+pub mod git;
+pub mod place;
+mod resolve;
+pub mod secret;
+pub mod setting;
+pub mod value;
+pub mod zone;
+
+pub use error::{ConfigError, Origin};
+pub use file::File;
+pub use place::Place;
+pub use secret::{Auth, Credentials, Secret};
+pub use setting::{LogLevel, Output, Progress};
+pub use value::{Attribute, BaseUrl, Bytes, Name, Tenant};
+pub use zone::Zone;
+
+/// Environment variables by name; what is no UTF-8 is replaced.
+pub type Env = BTreeMap<String, String>;
+
+/// Names the file of settings, besides `--config-file`.
+pub const CONFIG_FILE_ENV: &str = "TESTWIRE_CONFIG_FILE";
+/// Holds the password of `--user`.
+pub const PASSWORD_ENV: &str = "TESTWIRE_PASSWORD";
+/// Holds the bearer token.
+pub const BEARER_TOKEN_ENV: &str = "TESTWIRE_BEARER_TOKEN";
+
+/// Settings as typed: texts by setting, not looked at yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Typed {
+    /// Values of flags by the setting's name; several only for pairs.
+    pub values: BTreeMap<&'static str, Vec<String>>,
+    /// `--config-file`.
+    pub config_file: Option<PathBuf>,
+}
+
+/// All that a command needs to know, validated.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Loki.
+    pub loki: LokiServer,
+    /// The run.
+    pub run: RunIdentity,
+    /// Where Grafana is.
+    pub grafana_url: BaseUrl,
+    /// Directory of spool, event files and refused entries; it need not exist yet.
+    pub state_dir: PathBuf,
+    /// Most bytes in the spool.
+    pub spool_max: u64,
+    /// Whether what was accepted survives a power cut.
+    pub fsync: bool,
+    /// How long an entry may wait for others; 0 to 1 minute.
+    pub linger: Duration,
+    /// How long an ending process waits for Loki.
+    pub drain_timeout: Duration,
+    /// Where entries go.
+    pub output: Output,
+    /// Zone of times that name none.
+    pub timezone: Zone,
+    /// Least severe own message that is shown.
+    pub log_level: LogLevel,
+    /// When live progress is shown.
+    pub progress: Progress,
+    /// Nothing on stderr but errors.
+    pub quiet: bool,
+    /// Odd things about the settings that a person should know, each a sentence without a full stop.
+    pub warnings: Vec<String>,
+    /// Every value and its origin, for `testwire check --config`.
+    pub shown: Vec<Shown>,
+}
+
+/// Where Loki is and how to talk to it.
+#[derive(Clone, Debug)]
+pub struct LokiServer {
+    /// Base URL, without `/loki/api/…`.
+    pub url: BaseUrl,
+    /// Value of `X-Scope-OrgID`.
+    pub tenant: Option<Tenant>,
+    /// How to prove who asks.
+    pub auth: Auth,
+    /// Files for TLS.
+    pub tls: TlsFiles,
+}
+
+/// PEM files for TLS; none is read yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates to trust besides the system's.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and its key.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// What identifies a run, and what is said about it.
+#[derive(Clone, Debug)]
+pub struct RunIdentity {
+    /// Label `service_name`.
+    pub project: Name,
+    /// Label `env`.
+    pub env: Name,
+    /// Id of the run.
+    pub run_id: Name,
+    /// True if the id came from outside, so that other processes may share it.
+    pub run_id_given: bool,
+    /// Which process of the run this is; given, or made up where the id came from outside.
+    pub shard: Option<Name>,
+    /// From `--attr`, sorted by name, at most 32.
+    pub attributes: Vec<Attribute>,
+    /// Machine.
+    pub host: Option<Name>,
+    /// Who started the run.
+    pub user: Option<Name>,
+    /// Commit under test.
+    pub commit: Option<Name>,
+    /// Branch under test.
+    pub branch: Option<Name>,
+    /// Page of the CI build; may be longer than a [`Name`].
+    pub build_url: Option<String>,
+}
+
+/// A value and where it comes from. Secrets are `***`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The setting, or `password` and `bearer-token` from the environment.
+    pub name: &'static str,
+    /// Its value; `None` if not set.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl Settings {
+    /// Finds the file and resolves everything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with a flag, a variable or the file.
+    pub fn load(typed: &Typed, env: &Env, place: &Place) -> Result<Self, Failure> {
+        let named = env.get(CONFIG_FILE_ENV).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let path = typed.config_file.clone().or(named).or_else(|| File::find(place));
+        let file = path.map(|path| File::read(&place.cwd.join(path))).transpose()?;
+        Ok(Self::resolve(typed, env, file.as_ref(), place)?)
+    }
+
+    /// Every value and its origin as text, one setting a line; secrets are `***`.
+    pub fn table(&self) -> String {
+        let value = |row: &Shown| row.value.clone().unwrap_or_else(|| "(not set)".into());
+        let width = |cells: &mut dyn Iterator<Item = usize>| cells.max().unwrap_or(0);
+        let name_width = width(&mut self.shown.iter().map(|row| row.name.len()));
+        // One very long value must not push all origins out of sight.
+        let value_width = width(&mut self.shown.iter().map(|row| value(row).chars().count())).min(48);
+        let mut out = String::new();
+        for row in &self.shown {
+            let line = format!("{:name_width$}  {:value_width$}  {}", row.name, value(row), row.origin);
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;
