@@ -210,3 +210,31 @@ mod gotest {
         }
     }
 }
+
+mod pytest {
+    use super::*;
+
+    const FILES: &[&str] = &[
+        "pytest/basic.reportlog.jsonl",
+        "pytest/collect_abort.reportlog.jsonl",
+        "pytest/collect_errors.reportlog.jsonl",
+        "pytest/crash.reportlog.jsonl",
+        "pytest/killed.reportlog.jsonl",
+        "pytest/reruns.reportlog.jsonl",
+        "pytest/xdist.reportlog.jsonl",
+        "pytest/xdist_crash.reportlog.jsonl",
+    ];
+
+    #[test]
+    fn every_capture_gives_the_results_of_its_run() {
+        for file in FILES {
+            let fold = replay(Format::ReportLog, file);
+            assert_truth(&fold, file);
+            let truth = truth(file);
+            assert_eq!(truth["complete"], !fold.ends.is_empty(), "end of {file}");
+            let failed = fold.suites.iter().filter(|(_, (status, _))| *status == Status::Failed);
+            let failed: BTreeSet<&str> = failed.map(|(suite, _)| suite.as_str()).collect();
+            assert_eq!(strings(&truth["extra_failures"]), failed, "collection errors of {file}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::Decoder;
 use super::gotest::GoTest;
+use super::pytest::Pytest;
 
 /// An input format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -9,6 +10,10 @@ use super::gotest::GoTest;
 pub enum Format {
     /// `go test -json`, `go tool test2json`.
     GoTest,
+    /// Our own pytest plugin.
+    Pytest,
+    /// pytest-reportlog.
+    ReportLog,
 }
 
 impl Format {
@@ -16,6 +21,7 @@ impl Format {
     pub fn decoder(self) -> Box<dyn Decoder + Send> {
         match self {
             Self::GoTest => Box::new(GoTest::default()),
+            Self::Pytest | Self::ReportLog => Box::new(Pytest::default()),
         }
     }
 }

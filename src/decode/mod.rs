@@ -3,6 +3,8 @@
 mod detect;
 mod excerpt;
 mod gotest;
+mod object;
+mod pytest;
 mod time;
 
 pub use self::detect::Format;
@@ -25,6 +27,10 @@ pub trait Decoder {
 
 /// A line that is no event: it is kept as the runner's standard output.
 fn stdout_line(line: &[u8], emit: &mut Emit<'_>) {
-    let line = LogLine { test: None, source: Source::Stdout, level: None, text: String::from_utf8_lossy(line) };
+    stdout_text(&String::from_utf8_lossy(line), emit);
+}
+
+fn stdout_text(text: &str, emit: &mut Emit<'_>) {
+    let line = LogLine { test: None, source: Source::Stdout, level: None, text: text.into() };
     emit(Event { time: None, fact: Fact::Log(line) });
 }
