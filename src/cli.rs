@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Env, Place, Settings, Typed};
+use crate::decode::Format;
 use crate::exit::Failure;
 
 mod examples;
@@ -21,13 +22,15 @@ pub enum Invocation {
         settings: Box<Settings>,
         /// The command and its arguments; not empty.
         command: Vec<OsString>,
+        /// Run it as it is.
+        no_inject: bool,
     },
     /// Ship events from stdin.
     Pipe {
         /// Settings.
         settings: Box<Settings>,
-        /// Format of stdin.
-        format: Format,
+        /// Format of stdin; `None`: found out from its first lines.
+        format: Option<Format>,
         /// Copy stdin to stdout.
         tee: bool,
         /// End with 0 although the run failed.
@@ -57,21 +60,6 @@ pub enum Invocation {
     },
 }
 
-/// Formats of `pipe`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Find out from the first lines
-    Auto,
-    /// testwire's own NDJSON
-    Testwire,
-    /// Events of the Robot Framework listener
-    Robot,
-    /// Events of the pytest plugin
-    Pytest,
-    /// go test -json
-    Gotest,
-}
-
 /// Turns any test runner's events and logs into labelled Grafana Loki streams, live.
 ///
 /// testwire wraps or follows a test command, sends what happens to Loki while it happens, and passes the command's output
@@ -93,6 +81,9 @@ enum Command {
     /// signals and the exit code are the command's own; what testwire says goes to stderr.
     #[command(after_long_help = examples::RUN, after_help = examples::MORE)]
     Run {
+        /// Run the command as it is: add no listener, take its output lines for log entries
+        #[arg(long)]
+        no_inject: bool,
         #[command(flatten)]
         typed: Typed,
         /// The test command and its arguments, behind `--`
@@ -138,9 +129,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct PipeArgs {
-    /// Format of the events
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    format: Format,
+    /// Format of the events [default: found out from the first lines]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
     /// Copy stdin to stdout, byte for byte
     #[arg(long)]
     tee: bool,
@@ -199,7 +190,7 @@ where
     let cli = Cli::try_parse_from(args).map_err(|error| Refusal::CommandLine(with_dashes_tip(error)))?;
     let load = |typed: &Typed| Settings::load(typed, env, place).map(Box::new).map_err(Refusal::Settings);
     Ok(match cli.command {
-        Command::Run { typed, command } => Invocation::Run { settings: load(&typed)?, command },
+        Command::Run { no_inject, typed, command } => Invocation::Run { settings: load(&typed)?, command, no_inject },
         Command::Pipe(PipeArgs { format, tee, no_fail, typed }) => {
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail }
         }

@@ -26,7 +26,7 @@ pub mod zone;
 pub use error::{ConfigError, Origin};
 pub use file::File;
 pub use place::Place;
-pub use secret::{Auth, Credentials, Secret};
+pub use secret::Auth;
 pub use setting::{LogLevel, Output, Progress};
 pub use value::{Attribute, BaseUrl, Bytes, Name, Tenant};
 pub use zone::Zone;

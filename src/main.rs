@@ -1,2 +1,61 @@
-//! The testwire command.
-fn main() {}
+//! The `testwire` command: arguments → settings → command → exit code.
+
+use std::process::ExitCode;
+
+use testwire::cli::{self, Invocation};
+use testwire::commands;
+use testwire::config::Settings;
+use testwire::exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    match cli::parse().and_then(carry_out) {
+        Ok(code) => code,
+        Err(failure) => failure.report().into(),
+    }
+}
+
+fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
+    match invocation {
+        Invocation::Run { settings, command, no_inject } => {
+            serve(&settings, commands::run::run(&settings, &command, !no_inject))
+        }
+        Invocation::Pipe { settings, format, tee, no_fail } => {
+            let options = commands::pipe::Options { format, tee, no_fail };
+            serve(&settings, async { commands::pipe::pipe(&settings, options).await.map(ExitCode::from) })
+        }
+        Invocation::Demo { .. } | Invocation::Check { config: false, .. } | Invocation::DashboardsExport { .. } => Ok(Exit::Ok.into()),
+        Invocation::Check { settings, config } => {
+            if config {
+                print!("{}", settings.table());
+                return Ok(Exit::Ok.into());
+            }
+            Ok(Exit::Ok.into())
+        }
+        Invocation::Completions { shell } => {
+            use std::io::Write as _;
+            // A reader that has seen enough closes the pipe; nothing is lost by that.
+            std::io::stdout().write_all(&cli::completions(shell)).ok();
+            Ok(Exit::Ok.into())
+        }
+    }
+}
+
+/// Runs a command on the runtime: two threads are enough for pushes, signals and timers.
+fn serve(settings: &Settings, command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    tracing_subscriber::fmt()
+        .with_max_level(settings.log_level.filter())
+        .with_target(false)
+        .without_time()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Spool, "cannot start").cause(&e))?
+        .block_on(command)
+}

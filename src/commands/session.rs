@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
-use crate::loki::push::Client;
+use crate::loki::push::{Client, Transport};
 use crate::names::meta;
 use crate::normalize::{Normalizer, RunEnd, RunInfo};
 use crate::pipeline::feed::Feed;
@@ -81,6 +81,20 @@ pub fn run_info(settings: &Settings, runner: &str) -> RunInfo {
         command: String::new(),
         metadata,
     }
+}
+
+/// A client for the configured Loki; the secrets are read here.
+///
+/// # Errors
+/// If a secret or certificate cannot be read, or the URL is unusable.
+pub fn client(settings: &Settings) -> Result<Client, Failure> {
+    let loki = &settings.loki;
+    let transport = Transport {
+        tenant: loki.tenant.as_ref().map(|t| t.as_str().to_owned()),
+        auth: loki.auth.credentials()?,
+        ..Transport::new(loki.url.as_str())
+    };
+    Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))
 }
 
 impl Session {
@@ -167,8 +181,7 @@ impl Session {
 
 impl Shipping {
     fn start(settings: &Settings) -> Result<Self, Failure> {
-        let transport = settings.transport()?;
-        let client = Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))?;
+        let client = client(settings)?;
         let queue = Arc::new(MemoryQueue::default());
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
         let ship = crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::termios::{isatty, tcgetwinsize};
 
+use crate::config::{Progress as Wanted, Settings};
 use crate::normalize::Progress;
 
 /// Rows below which a terminal is left alone.
@@ -23,10 +24,10 @@ pub struct StatusLine {
 
 impl StatusLine {
     /// Takes the last row; `None` where standard error is no terminal, or too small a one.
-    pub fn take(wanted: Wanted) -> Option<Self> {
+    pub fn take(settings: &Settings) -> Option<Self> {
         let stderr = io::stderr();
         let terminal = isatty(&stderr) && std::env::var_os("TERM").is_some_and(|t| t != "dumb");
-        if wanted == Wanted::Never || (wanted == Wanted::Auto && !terminal) {
+        if settings.quiet || settings.progress == Wanted::Never || (settings.progress == Wanted::Auto && !terminal) {
             return None;
         }
         let (rows, columns) = size()?;
@@ -62,17 +63,6 @@ impl Drop for StatusLine {
     fn drop(&mut self) {
         self.write(&format!("\x1b7\x1b[r\x1b[{};1H\x1b[K\x1b8", self.rows));
     }
-}
-
-/// When to show progress (`--progress`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// On a terminal.
-    Auto,
-    /// Even where standard error does not look like a terminal.
-    Always,
-    /// Not at all.
-    Never,
 }
 
 fn size() -> Option<(u16, u16)> {

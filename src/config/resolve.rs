@@ -10,13 +10,14 @@ use clap::ValueEnum;
 
 use super::error::{ConfigError, Origin};
 use super::file::File;
-use super::secret::{Auth, Secret, SecretSource};
+use super::secret::{Auth, SecretSource};
 use super::setting::{self, Kind, Preset, Setting};
 use super::value::{Attribute, Bytes, Expected, Name, Period, Switch};
 use super::{
     BEARER_TOKEN_ENV, Env, LokiServer, PASSWORD_ENV, Place, RunIdentity, Settings, Shown, TlsFiles, Typed, ci,
 };
 use crate::event::Timestamp;
+use crate::loki::push::Secret;
 
 /// Longest wait for company; more would only make live pages late.
 const MAX_LINGER: Duration = Duration::from_secs(60);
@@ -333,7 +334,7 @@ fn secret(
     match (path, value) {
         (path, Some(value)) if path.is_none() || !from.typed.values.contains_key(file.name) => {
             from.shown.push(Shown { name, value: Some("***".into()), origin: Origin::Env(variable.into()) });
-            Ok(Some(SecretSource::Env(variable, Secret::new(value))))
+            Ok(Some(SecretSource::Env(variable, Secret(value.clone()))))
         }
         (path, _) => Ok(path.map(SecretSource::File)),
     }

@@ -4,28 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::error::ConfigError;
-
-/// A password or token. Neither `Debug` nor any message shows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text` from being printed.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret itself, for the request that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+use crate::loki::push::{Auth as Credentials, Secret};
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,22 +60,6 @@ pub enum Auth {
         /// Token.
         token: SecretSource,
     },
-}
-
-/// What a request carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credentials {
-    /// Nothing.
-    None,
-    /// User and password.
-    Basic {
-        /// User name.
-        user: String,
-        /// Password.
-        password: Secret,
-    },
-    /// Token.
-    Bearer(Secret),
 }
 
 impl Auth {

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::exit::Exit;
+use crate::loki::push::{Auth as Credentials, Secret};
 
 fn env(pairs: &[(&str, &str)]) -> Env {
     pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
@@ -244,11 +245,11 @@ fn secrets_come_from_files_or_the_environment_and_are_never_shown() {
     let basic = resolve(&[("user", "kim")], &[("TESTWIRE_PASSWORD", "s3cret")], "").unwrap();
     assert!(matches!(&basic.loki.auth, Auth::Basic { user, .. } if user == "kim"));
     let Credentials::Basic { password, .. } = basic.loki.auth.credentials().unwrap() else { panic!() };
-    assert_eq!(password.expose(), "s3cret");
+    assert_eq!(password.0, "s3cret");
     assert!(!format!("{basic:?}{}", basic.table()).contains("s3cret"));
     assert_eq!(shown(&basic, "password"), (Some("***"), "TESTWIRE_PASSWORD".into()));
     let bearer = resolve(&[], &[("TESTWIRE_BEARER_TOKEN", "s3cret")], "").unwrap();
-    assert_eq!(bearer.loki.auth.credentials().unwrap(), Credentials::Bearer(Secret::new("s3cret")));
+    assert_eq!(bearer.loki.auth.credentials().unwrap(), Credentials::Bearer(Secret("s3cret".into())));
     assert!(!format!("{:?}{bearer:?}{}", bearer.loki.auth.credentials(), bearer.table()).contains("s3cret"));
 }
 
@@ -264,7 +265,7 @@ fn a_secret_file_is_relative_to_the_file_that_names_it_and_read_when_needed() {
     for (text, result) in [("s3cret\n", Some("s3cret")), ("new\r\n", Some("new")), ("\n", None), ("a\nb", None)] {
         std::fs::write(&token, text).unwrap();
         match (read(), result) {
-            (Ok(Credentials::Bearer(secret)), Some(expected)) => assert_eq!(secret.expose(), expected),
+            (Ok(Credentials::Bearer(secret)), Some(expected)) => assert_eq!(secret.0, expected),
             (Err(error), None) => assert!(error.contains("no usable secret"), "{error}"),
             (other, _) => panic!("{text:?}: {other:?}"),
         }

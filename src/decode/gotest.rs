@@ -81,7 +81,7 @@ impl GoTest {
         let time = rfc3339(&line.time);
         if !self.began {
             self.began = true;
-            let started = RunStarted { title: Cow::Borrowed("go test"), attributes: Vec::new() };
+            let started = RunStarted { title: Cow::Borrowed("go test"), ..RunStarted::default() };
             emit(Event { time, fact: Fact::RunStarted(started) });
         }
         match line.action {

@@ -86,7 +86,7 @@ impl Pytest {
             self.sections_once = true;
             attributes.push((Cow::Borrowed("python"), Cow::Borrowed(report.python.as_ref())));
         }
-        let started = RunStarted { title: title.trim_end().into(), attributes };
+        let started = RunStarted { title: title.trim_end().into(), attributes, ..RunStarted::default() };
         emit(Event { time: time_of(report.time), fact: Fact::RunStarted(started) });
     }
 

@@ -152,6 +152,11 @@ impl Handler {
         unknown.is_some() && !head.is_empty()
     }
 
+    /// Lines of a format that the first of them tell.
+    pub fn detect_format() -> Self {
+        Self::Detect(Vec::new())
+    }
+
     /// Lines of `format`.
     pub fn decoder(format: Format) -> Self {
         Self::Decode(format.decoder())

@@ -3,7 +3,6 @@
 //! One loop and no locks, so the order of a run's entries is the order in which its bytes came.
 
 use std::io::{self, PipeReader, PipeWriter, Write};
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
