@@ -238,3 +238,28 @@ mod pytest {
         }
     }
 }
+
+mod robot {
+    use super::*;
+
+    const FILES: &[&str] = &[
+        "robot/basic.listener.jsonl",
+        "robot/crash.listener.jsonl",
+        "robot/killed.listener.jsonl",
+        "robot/parallel.listener.jsonl",
+        "robot/rerun.listener.jsonl",
+    ];
+
+    #[test]
+    fn every_capture_gives_the_results_of_its_run() {
+        for file in FILES {
+            let fold = replay(Format::Robot, file);
+            assert_truth(&fold, file);
+            let truth = truth(file);
+            let corrected = fold.order.iter().filter_map(|step| step.strip_prefix("corrected "));
+            assert_eq!(strings(&truth["changed_after_end_test"]), corrected.collect(), "corrected of {file}");
+            assert_eq!(truth["complete"], fold.ends.len() == fold.runs as usize, "end of {file}");
+            assert_eq!(truth["workers"].as_u64().unwrap_or(1), u64::from(fold.runs), "processes of {file}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use super::Decoder;
 use super::gotest::GoTest;
 use super::pytest::Pytest;
+use super::robot::Robot;
 
 /// An input format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -10,6 +11,8 @@ use super::pytest::Pytest;
 pub enum Format {
     /// `go test -json`, `go tool test2json`.
     GoTest,
+    /// Our own Robot Framework listener.
+    Robot,
     /// Our own pytest plugin.
     Pytest,
     /// pytest-reportlog.
@@ -21,6 +24,7 @@ impl Format {
     pub fn decoder(self) -> Box<dyn Decoder + Send> {
         match self {
             Self::GoTest => Box::new(GoTest::default()),
+            Self::Robot => Box::new(Robot::default()),
             Self::Pytest | Self::ReportLog => Box::new(Pytest::default()),
         }
     }

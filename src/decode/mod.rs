@@ -5,6 +5,7 @@ mod excerpt;
 mod gotest;
 mod object;
 mod pytest;
+mod robot;
 mod time;
 
 pub use self::detect::Format;

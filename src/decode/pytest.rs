@@ -11,8 +11,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use self::report::{Kind, Outcome, Report, When};
-use self::running::{Running, Seen, duration, time_of};
+use self::running::{Running, Seen, duration};
 use super::object::find_event;
+use super::time::epoch_seconds;
 use super::{Decoder, Emit, stdout_line, stdout_text};
 use crate::event::{
     Event, Fact, Level, LogLine, Note, Planned, RunFinished, RunStarted, RunStatus, Source, Status, StepFinished,
@@ -60,12 +61,12 @@ impl Pytest {
                 self.sections_once = true;
                 let tests = report.nodeids.iter().map(|id| Cow::Borrowed(id.as_str())).collect();
                 let planned = Planned { total: None, tests };
-                emit(Event { time: time_of(report.time), fact: Fact::Planned(planned) });
+                emit(Event { time: epoch_seconds(report.time), fact: Fact::Planned(planned) });
             }
             Kind::CollectReport => self.collect_report(report, emit),
             Kind::TestStart => {
                 self.sections_once = true;
-                self.begin(report, time_of(report.time), emit);
+                self.begin(report, epoch_seconds(report.time), emit);
             }
             Kind::TestReport => self.test_report(report, emit),
             Kind::SubTestReport | Kind::SubtestReport => self.subtest_report(report, emit),
@@ -73,7 +74,7 @@ impl Pytest {
             Kind::Dropped => {
                 let text = format!("the pytest plugin could not write {} events", report.count.unwrap_or(0));
                 let note = Note { level: Level::Warn, text: text.into() };
-                emit(Event { time: time_of(report.time), fact: Fact::Note(note) });
+                emit(Event { time: epoch_seconds(report.time), fact: Fact::Note(note) });
             }
             Kind::SessionFinish => self.session_finish(report, emit),
         }
@@ -87,7 +88,7 @@ impl Pytest {
             attributes.push((Cow::Borrowed("python"), Cow::Borrowed(report.python.as_ref())));
         }
         let started = RunStarted { title: title.trim_end().into(), attributes, ..RunStarted::default() };
-        emit(Event { time: time_of(report.time), fact: Fact::RunStarted(started) });
+        emit(Event { time: epoch_seconds(report.time), fact: Fact::RunStarted(started) });
     }
 
     /// A file that cannot be imported has no tests to fail, so it fails as a suite.
@@ -107,7 +108,7 @@ impl Pytest {
             duration: None,
             message: message.into(),
         };
-        emit(Event { time: time_of(report.time), fact: Fact::SuiteFinished(finished) });
+        emit(Event { time: epoch_seconds(report.time), fact: Fact::SuiteFinished(finished) });
     }
 
     /// Begins an attempt; one of the same test that is still open had no teardown report and ends here.
@@ -144,7 +145,7 @@ impl Pytest {
             None => report.when == When::Setup,
         };
         if is_new {
-            key = self.begin(report, time_of(report.start), emit);
+            key = self.begin(report, epoch_seconds(report.start), emit);
         }
         let number = &mut self.started;
         let running = self.open.entry(key.clone()).or_insert_with(|| {
@@ -156,7 +157,7 @@ impl Pytest {
         if matches!(report.when, When::Teardown | When::Crash)
             && let Some(running) = self.open.remove(&key)
         {
-            self.end(key, running, time_of(report.stop), emit);
+            self.end(key, running, epoch_seconds(report.stop), emit);
         }
     }
 
@@ -192,11 +193,11 @@ impl Pytest {
             message: message.into(),
             depth: 0,
         };
-        emit(Event { time: time_of(report.stop), fact: Fact::StepFinished(step) });
+        emit(Event { time: epoch_seconds(report.stop), fact: Fact::StepFinished(step) });
     }
 
     fn session_finish(&mut self, report: &Report<'_>, emit: &mut Emit<'_>) {
-        let time = time_of(report.time);
+        let time = epoch_seconds(report.time);
         let mut decided: Vec<String> = Vec::new();
         decided.extend(self.open.iter().filter(|(_, running)| running.is_decided()).map(|(key, _)| key.clone()));
         decided.sort_by_key(|key| self.open.get(key).map(|running| running.number));
@@ -254,5 +255,5 @@ fn warning(report: &Report<'_>, emit: &mut Emit<'_>) {
         level: Some(Level::Warn),
         text: format!("{place}{category}: {}", report.message).into(),
     };
-    emit(Event { time: time_of(report.time), fact: Fact::Log(line) });
+    emit(Event { time: epoch_seconds(report.time), fact: Fact::Log(line) });
 }

@@ -4,6 +4,13 @@ use chrono::DateTime;
 
 use crate::event::Timestamp;
 
+/// Seconds since the epoch, rounded to microseconds, as a float of today holds no more; `None` for times that are not
+/// after the epoch and for those after the year 2261.
+pub(crate) fn epoch_seconds(seconds: f64) -> Option<Timestamp> {
+    let micros = (seconds * 1e6).round();
+    (micros > 0.0 && micros < i64::MAX as f64 / 1e3).then_some(Timestamp(micros as i64 * 1_000))
+}
+
 /// Parses an RFC 3339 time with a zone (`2026-11-20T09:40:53.344432125Z`, `…+01:00`); `None` if it is none, or
 /// outside the years 1678 to 2261.
 pub(crate) fn rfc3339(text: &str) -> Option<Timestamp> {
@@ -13,7 +20,7 @@ pub(crate) fn rfc3339(text: &str) -> Option<Timestamp> {
     })
 }
 
-/// The layout that Go writes, `YYYY-MM-DDTHH:MM:SS[.f…]Z`, which is most of a stream; `None` for all others.
+/// The layout that Go writes, `YYYY-MM-DDTHH:MM:SS[.f…]Z`, and Python's `+00:00`, which is most of a stream; `None` for all others.
 fn fixed_layout(text: &[u8]) -> Option<Timestamp> {
     let (date_time, rest) = text.split_first_chunk::<19>()?;
     let separators = [date_time[4], date_time[7], date_time[10], date_time[13], date_time[16]];
@@ -37,8 +44,10 @@ fn fixed_layout(text: &[u8]) -> Option<Timestamp> {
 /// Nanoseconds of `.123Z` or `Z`.
 fn fraction(rest: &[u8]) -> Option<i64> {
     match rest {
-        b"Z" => Some(0),
-        [b'.', digits_of @ .., b'Z'] if (1..=9).contains(&digits_of.len()) => {
+        b"Z" | b"+00:00" => Some(0),
+        [b'.', digits_of @ .., b'Z'] | [b'.', digits_of @ .., b'+', b'0', b'0', b':', b'0', b'0']
+            if (1..=9).contains(&digits_of.len()) =>
+        {
             let scale = 10_i64.pow(9 - u32::try_from(digits_of.len()).ok()?);
             Some(digits(digits_of)? * scale)
         }
@@ -74,6 +83,14 @@ mod tests {
             if let Some(fast) = fixed_layout(text.as_bytes()) {
                 assert_eq!(fast, Timestamp(nanos), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn seconds_of_a_float_are_whole_microseconds() {
+        assert_eq!(epoch_seconds(1_795_167_341.904_935), Some(Timestamp(1_795_167_341_904_935_000)));
+        for none in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e18] {
+            assert_eq!(epoch_seconds(none), None, "{none}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::super::Emit;
+use super::super::time::epoch_seconds;
 use super::report::{Outcome, Report, When};
 use crate::event::{Event, Fact, Level, LogLine, Source, Status, TestFinished, TestRef, Timestamp};
 
@@ -139,7 +140,7 @@ impl Running {
                 }
                 *before = *count;
             }
-            section(self.reference(), title, text, time_of(report.stop), emit);
+            section(self.reference(), title, text, epoch_seconds(report.stop), emit);
         }
     }
 }
@@ -222,11 +223,6 @@ fn rank(status: Status) -> u8 {
 /// The file of a node id.
 pub(super) fn suite_of(nodeid: &str) -> &str {
     nodeid.split_once("::").map_or(nodeid, |(file, _)| file)
-}
-
-/// A time in seconds since the epoch; 0 means unknown.
-pub(super) fn time_of(seconds: f64) -> Option<Timestamp> {
-    if seconds > 0.0 { Timestamp::from_secs_f64((seconds * 1e6).round() / 1e6) } else { None }
 }
 
 /// A duration in seconds.
