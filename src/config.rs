@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::exit::Failure;
 
+pub mod choice;
 pub mod ci;
 pub mod error;
 pub mod file;
@@ -23,11 +24,11 @@ pub mod setting;
 pub mod value;
 pub mod zone;
 
+pub use choice::{LogLevel, Output, Progress};
 pub use error::{ConfigError, Origin};
 pub use file::File;
 pub use place::Place;
 pub use secret::Auth;
-pub use setting::{LogLevel, Output, Progress};
 pub use value::{Attribute, BaseUrl, Bytes, Name, Tenant};
 pub use zone::Zone;
 

@@ -1,8 +1,9 @@
 //! The table of settings: each is defined here, once. From its row follow the flag and its help, the environment
 //! variable, the key of the file, the completions, and its line in `testwire check --config`.
 
-use clap::ValueEnum;
 use clap::builder::PossibleValue;
+
+use super::choice::{self, LogLevel, Output, Progress};
 
 /// One setting: `--name`, `TESTWIRE_NAME`, and the key `name` of `testwire.toml`.
 #[derive(Debug)]
@@ -51,64 +52,6 @@ impl Setting {
     /// Its environment variable.
     pub fn env_name(&self) -> String {
         format!("TESTWIRE_{}", self.name.to_ascii_uppercase().replace('-', "_"))
-    }
-}
-
-fn words<T: ValueEnum>() -> Vec<PossibleValue> {
-    T::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
-}
-
-/// Where entries go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// To Loki
-    Loki,
-    /// To stdout, one JSON object a line
-    Ndjson,
-    /// Nowhere; for dry runs and measurements
-    None,
-}
-
-/// When live progress is shown on stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Progress {
-    /// If stderr is a terminal
-    Auto,
-    /// Always; without a terminal as plain lines
-    Always,
-    /// Never
-    Never,
-}
-
-/// How much testwire says about itself on stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
-    /// Nothing
-    Off,
-    /// Data lost, or a person must act
-    Error,
-    /// Odd, nothing lost
-    Warn,
-    /// Starts, stops and summaries
-    Info,
-    /// Each push
-    Debug,
-    /// All there is
-    Trace,
-}
-
-impl LogLevel {
-    /// The filter for testwire's own log.
-    pub fn filter(self) -> tracing::level_filters::LevelFilter {
-        use tracing::level_filters::LevelFilter;
-        match self {
-            Self::Off => LevelFilter::OFF,
-            Self::Error => LevelFilter::ERROR,
-            Self::Warn => LevelFilter::WARN,
-            Self::Info => LevelFilter::INFO,
-            Self::Debug => LevelFilter::DEBUG,
-            Self::Trace => LevelFilter::TRACE,
-        }
     }
 }
 
@@ -275,7 +218,7 @@ pub const TLS_KEY_FILE: Setting = Setting {
 /// Output.
 pub const OUTPUT: Setting = Setting {
     name: "output",
-    kind: Kind::Choice(words::<Output>),
+    kind: Kind::Choice(choice::words::<Output>),
     value: "WHERE",
     preset: Preset::Value("loki"),
     group: DELIVERY,
@@ -352,7 +295,7 @@ pub const GRAFANA_URL: Setting = Setting {
 /// Progress.
 pub const PROGRESS: Setting = Setting {
     name: "progress",
-    kind: Kind::Choice(words::<Progress>),
+    kind: Kind::Choice(choice::words::<Progress>),
     value: "WHEN",
     preset: Preset::Value("auto"),
     group: SHOWN,
@@ -374,7 +317,7 @@ pub const QUIET: Setting = Setting {
 /// Log level.
 pub const LOG_LEVEL: Setting = Setting {
     name: "log-level",
-    kind: Kind::Choice(words::<LogLevel>),
+    kind: Kind::Choice(choice::words::<LogLevel>),
     value: "LEVEL",
     preset: Preset::Value("warn"),
     group: SHOWN,

@@ -101,7 +101,7 @@ impl Robot {
         *process = Process::of_worker(&line.worker);
         if !announced {
             let title = format!("Robot Framework {}", line.robot);
-            let started = RunStarted { title: title.trim_end().into(), attributes: Vec::new() };
+            let started = RunStarted { title: title.trim_end().into(), ..RunStarted::default() };
             emit(Event { time, fact: Fact::RunStarted(started) });
         }
         self.planned += line.total_tests.unwrap_or(0);

@@ -32,6 +32,7 @@ impl Normalizer {
     /// entries there were. Nothing is written for a run that never began.
     pub fn finish(&mut self, end: &RunEnd, now: Timestamp, out: &mut dyn EntrySink) -> Option<RunStatus> {
         self.started?;
+        let now = self.clock(None, now);
         let status = self.run_status(end);
         let why = match end {
             RunEnd::InputEnded | RunEnd::Exited(_) => "the run ended without a result of this test".to_owned(),

@@ -29,6 +29,8 @@ use tests::Tests;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Progress is written at least this often while a run is on.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+/// A run whose first event is older than this is not running now: it is told after the fact.
+const REPLAY_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// What is known of a run from outside its events.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -77,6 +79,8 @@ pub struct Normalizer {
     verdict: Verdict,
     changed: bool,
     last_progress: Timestamp,
+    /// Latest time of an event, for a run that is told after the fact; `None` for one that is running.
+    replayed: Option<Timestamp>,
     line: String,
 }
 
@@ -111,6 +115,7 @@ impl Normalizer {
             verdict: Verdict::default(),
             changed: false,
             last_progress: Timestamp::default(),
+            replayed: None,
             line: String::new(),
         }
     }
@@ -160,12 +165,13 @@ impl Normalizer {
 
     /// Takes one event; `now` is the time of entries whose event has none, and paces the progress entries.
     pub fn event(&mut self, event: &Event<'_>, now: Timestamp, out: &mut dyn EntrySink) {
-        let time = event.time.unwrap_or(now);
         if let Fact::RunStarted(run) = &event.fact {
             if !run.runner.is_empty() {
                 self.set_runner(&run.runner);
             }
         }
+        let now = self.clock(event.time, now);
+        let time = event.time.unwrap_or(now);
         self.start(time.min(now), out);
         match &event.fact {
             Fact::Log(log) => return self.log(log, time, out),
@@ -189,8 +195,20 @@ impl Normalizer {
         self.tick(now, out);
     }
 
+    /// What time it is in the run: the given time, or its latest event's if it is told after the fact. Else a recorded
+    /// run would begin last year and end, with all its counters, today.
+    fn clock(&mut self, event: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        match (event, self.replayed) {
+            (Some(time), Some(latest)) => self.replayed = Some(time.max(latest)),
+            (Some(time), None) if self.started.is_none() && now.since(time) > REPLAY_AFTER => self.replayed = Some(time),
+            _ => {}
+        }
+        self.replayed.unwrap_or(now)
+    }
+
     /// Writes progress when it is due. To be called at least once a second while a run is on.
     pub fn tick(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
+        let now = self.replayed.unwrap_or(now);
         let since = now.since(self.last_progress);
         if self.started.is_some() && ((self.changed && since >= PROGRESS_EVERY) || since >= HEARTBEAT_EVERY) {
             self.write_progress(now, out);
@@ -199,6 +217,7 @@ impl Normalizer {
 
     /// The state for a terminal.
     pub fn progress(&self, now: Timestamp) -> Progress {
+        let now = self.replayed.unwrap_or(now);
         let counters = self.tests.counters;
         let elapsed = self.started.map_or(Duration::ZERO, |s| now.since(s));
         Progress {
