@@ -29,3 +29,6 @@ impl Format {
         }
     }
 }
+pub enum Detection { NeedMore, Found { format: Format, reason: String }, Unknown { reason: String } }
+pub fn detect(head: &[u8], _eof: bool) -> Detection { if head.starts_with(b"{\"Time\"") { Detection::Found { format: Format::GoTest, reason: String::new() } } else { Detection::Unknown { reason: String::new() } } }
+impl Format { pub fn runner(self) -> &'static str { match self { Self::GoTest => "gotest", Self::Robot => "robot", _ => "pytest" } } }

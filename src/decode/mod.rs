@@ -8,7 +8,7 @@ mod pytest;
 mod robot;
 mod time;
 
-pub use self::detect::Format;
+pub use self::detect::{Format, Detection, detect};
 use crate::event::{Event, Fact, LogLine, Source};
 
 /// Takes events in the order in which they happened. A plain callback, so that events may borrow from the line.

@@ -1,8 +1,9 @@
 //! Turns `go test -json` back into the text that `go test` prints, for a user who did not ask for JSON.
 //!
-//! With `-v` the pieces of output are that text already. Without, go prints nothing of tests that pass; it puts a failed
-//! test's log below its `--- FAIL` line (`-json` has it above), deeper by four spaces a level; of a package that
-//! passes, named on the command line, only the `ok` line stays (cmd/go/internal/test, `testing.flushToParent`).
+//! With `-v` the pieces of output are that text, but for the `=== NAME` lines. Without, `-json` makes the test binary
+//! report each subtest when it ends; `go test` puts subtests below their parent, deeper by four spaces a level, prints nothing of tests that pass, puts a failed test's log below its
+//! `--- FAIL` line, and shows packages that pass, if they were named, by their `ok` line only (cmd/go/internal/test,
+//! `testing.flushToParent`, `testing.chattyPrinter`; read with Go 1.26).
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -61,9 +62,33 @@ pub struct GoText<O, E> {
 struct Package {
     name: String,
     text: String,
-    /// Lines of `t.Log` and `t.Error` of open tests.
-    logs: HashMap<String, String>,
+    /// By open test, what go prints below its result: its log, and the results of its subtests.
+    below: HashMap<String, String>,
+    /// The test that a log line belongs to if nothing says otherwise (`testing.chattyPrinter`).
+    last_named: String,
     over: bool,
+}
+
+impl Package {
+    /// Puts a test's result below its parent's, which is still to come, or prints it if it has none.
+    fn report(&mut self, test: &str, report: &str) {
+        let Some((parent, _)) = test.rsplit_once('/') else {
+            return self.text.push_str(report);
+        };
+        let below = self.below.entry(parent.to_owned()).or_default();
+        for line in report.split_inclusive('\n') {
+            below.push_str("    ");
+            below.push_str(line);
+        }
+    }
+
+    /// Says whose log comes next, where it is not the one before.
+    fn name(&mut self, test: &str) {
+        if self.last_named != test {
+            self.text.push_str(&format!("=== NAME  {test}\n"));
+            test.clone_into(&mut self.last_named);
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -99,11 +124,6 @@ impl<O: Write, E: Write> GoText<O, E> {
                 self.package_over(&event);
                 return self.print();
             }
-            "pass" | "fail" | "skip" => {
-                if let Some(package) = self.package(&event.package) {
-                    package.logs.remove(&event.test);
-                }
-            }
             _ => {}
         }
         Ok(())
@@ -116,22 +136,27 @@ impl<O: Write, E: Write> GoText<O, E> {
     fn output(&mut self, event: &Line) {
         let verbose = self.style.verbose;
         let Some(package) = self.package(&event.package) else { return };
-        let text = event.output.as_str();
-        let inner = text.trim_start();
-        if verbose || event.test.is_empty() {
+        let (test, text) = (event.test.as_str(), event.output.as_str());
+        let is_result = ["--- FAIL: ", "--- PASS: ", "--- SKIP: "].iter().any(|word| text.trim_start().starts_with(word));
+        if test.is_empty() || (is_result && verbose) {
             package.text.push_str(text);
-        } else if text.starts_with("=== ") || inner.starts_with("--- PASS: ") || inner.starts_with("--- SKIP: ") {
-        } else if inner.starts_with("--- FAIL: ") {
-            package.text.push_str(text);
-            let deeper = "    ".repeat(event.test.matches('/').count());
-            for line in package.logs.remove(&event.test).unwrap_or_default().split_inclusive('\n') {
-                package.text.push_str(&deeper);
-                package.text.push_str(line);
+        } else if is_result {
+            let below = package.below.remove(test).unwrap_or_default();
+            if text.starts_with("--- FAIL: ") {
+                package.report(test, &format!("{text}{below}"));
             }
-        } else if text.starts_with("    ") {
-            package.logs.entry(event.test.clone()).or_default().push_str(text);
-        } else {
+        } else if text.starts_with("=== ") {
+            if verbose {
+                test.clone_into(&mut package.last_named);
+                package.text.push_str(text);
+            }
+        } else if !text.starts_with("    ") {
             package.text.push_str(text);
+        } else if verbose {
+            package.name(test);
+            package.text.push_str(text);
+        } else {
+            package.below.entry(test.to_owned()).or_default().push_str(text);
         }
     }
 

@@ -93,7 +93,7 @@ fn start(plan: &Injection, typed: &[OsString], events: &EventFile) -> Result<(Ch
     match plan.runner {
         // Their output is not touched at all: a run must outlive testwire, and a terminal stays a terminal for it.
         Runner::Robot | Runner::Pytest => {
-            let format = if plan.runner == Runner::Robot { Format::Pytest } else { Format::Pytest };
+            let format = if plan.runner == Runner::Robot { Format::Robot } else { Format::Pytest };
             Ok((spawn(None, None)?, vec![follow(events.path(), format)]))
         }
         Runner::GoTest => {
