@@ -53,10 +53,10 @@ fn homeless_state(uid: u32, temp: PathBuf) -> PathBuf {
 
 #[cfg(test)]
 impl Place {
-    /// A fixed place: `/work/shop` on `host-1` at 2026-11-20T11:42:05Z.
+    /// A fixed place: `/home/kim/shop` on `host-1` at 2026-11-20T11:42:05Z.
     pub(crate) fn for_tests() -> Self {
         Self {
-            cwd: "/work/shop".into(),
+            cwd: "/home/kim/shop".into(),
             home: Some("/home/kim".into()),
             config_home: Some("/home/kim/.config".into()),
             state_home: "/home/kim/.local/state/testwire".into(),

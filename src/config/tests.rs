@@ -119,7 +119,7 @@ fn presets_are_values_that_a_user_could_write() {
 #[test]
 fn the_run_is_described_by_ci_and_else_by_git_and_account() {
     let git = git::Repository {
-        root: "/work".into(),
+        root: "/home/kim".into(),
         name: Some("web-shop".into()),
         branch: Some("main".into()),
         commit: Some("abc".into()),
@@ -289,7 +289,7 @@ fn settings_that_do_not_go_together_are_refused_with_a_way_out() {
     assert!(failure(&[("tls-cert-file", "c.pem")], &[], "").contains("set both, or neither"));
     let tls =
         resolve(&[("tls-cert-file", "c.pem"), ("tls-key-file", "k.pem")], &[], "tls-ca-file = \"ca.pem\"").unwrap();
-    let client = Some(("/work/shop/c.pem".into(), "/work/shop/k.pem".into()));
+    let client = Some(("/home/kim/shop/c.pem".into(), "/home/kim/shop/k.pem".into()));
     assert_eq!(tls.loki.tls, TlsFiles { ca: Some("/etc/tw/ca.pem".into()), client });
 }
 
@@ -315,7 +315,7 @@ fn a_settings_file_named_by_flag_or_variable_must_be_there() {
     let missing = Typed { config_file: Some("no.toml".into()), ..Typed::default() };
     let error = Settings::load(&missing, &variable, &place).unwrap_err();
     assert_eq!(error.exit(), Exit::Config);
-    assert!(error.render(false).contains("cannot read /work/shop/no.toml: No such file"), "{error:?}");
+    assert!(error.render(false).contains("cannot read /home/kim/shop/no.toml: No such file"), "{error:?}");
 }
 
 #[test]

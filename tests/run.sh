@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# All tests, on a fresh machine too: bash tests/run.sh
+#
+# Needs cargo, Go and Python 3; in CI (CI is set) apt-get brings Go and Python where they are missing. The runners that the
+# tests drive go into a venv, and Loki is built once (LOKI_URL, LOKI_BIN or a loki on the PATH saves that); both are kept in
+# the target directory. Nothing is skipped: what cannot be run fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+mkdir -p "$target"
+started=$SECONDS
+
+step() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - started)) >&2; }
+fail() {
+    printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
+    exit 1
+}
+
+# Installs packages, but only on machines that are thrown away afterwards.
+in_ci_install() {
+    [ -n "${CI:-}" ] && command -v apt-get >/dev/null || return 0
+    local sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    step "installing $*"
+    $sudo apt-get update -q && $sudo apt-get install -qy --no-install-recommends "$@"
+}
+
+have_cargo() { cargo --version && cargo fmt --version && cargo clippy --version; }
+# From 1.21 on, Go gets the version that go.mod names by itself.
+have_go() { go version | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])'; }
+have_python() { python3 -c 'import ensurepip, venv'; }
+
+# need CHECK WHAT PACKAGES HINT
+need() {
+    "$1" >/dev/null 2>&1 && return
+    [ -z "$3" ] || in_ci_install $3
+    "$1" >/dev/null 2>&1 || fail "the tests need $2" "$4"
+}
+
+step "tools"
+need have_cargo "cargo with rustfmt and clippy" "" "install Rust from https://rustup.rs"
+need have_go "Go 1.21 or newer" golang-go "install Go from https://go.dev/dl"
+need have_python "Python 3 with venv" "python3 python3-venv" "install python3 and python3-venv"
+
+step "runners of tests/requirements.txt"
+venv=$target/venv
+if ! cmp -s tests/requirements.txt "$venv/installed.txt"; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
+    cp tests/requirements.txt "$venv/installed.txt"
+fi
+export TESTWIRE_TEST_PYTHON=$venv/bin
+
+step "Loki"
+if [ -n "${LOKI_URL:-}" ]; then
+    echo "using the Loki at $LOKI_URL" >&2
+elif [ -z "${LOKI_BIN:-}" ] && ! command -v loki >/dev/null; then
+    # The same name as in tests/real_loki/loki.rs, so that `cargo test` alone finds it too.
+    version=$(awk '$1 == "github.com/grafana/loki/v3" { sub("^v", "", $2); print $2 }' tests/loki/go.mod)
+    bash tests/loki/build.sh "$target/loki/loki-$version"
+    export LOKI_BIN=$target/loki/loki-$version
+fi
+
+step "format and lints"
+cargo fmt --check
+cargo clippy --quiet --all-targets -- -D warnings
+
+step "tests"
+log=$target/tests.log
+cargo test --no-fail-fast 2>&1 | tee "$log"
+
+step "listeners"
+"$venv/bin/python" -m pytest -q -p no:cacheprovider tests/listeners
+
+# Cargo names each test program before its result.
+on_loki=$(awk '/Running tests\/real_loki/ { here = 1 } here && /^test result:/ { print $4; exit }' "$log")
+[ "${on_loki:-0}" -gt 0 ] || fail "no test ran on the real Loki" "see $log"
+all=$(awk '/^test result:/ { sum += $4 } END { print sum }' "$log")
+step "passed: $all Rust tests, $on_loki of them on the real Loki, and the listeners' tests"
