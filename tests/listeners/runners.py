@@ -39,10 +39,10 @@ def run(command, cwd, events=None, **options):
 
 
 def read(path):
-    """Events of a file, every line of which has to be one JSON object in UTF-8."""
+    """Events of a file, every line of which has to be empty or one JSON object in UTF-8."""
     text = Path(path).read_bytes().decode("utf-8")
     assert text.endswith("\n")
-    return [json.loads(line) for line in text.splitlines()] if text else []
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def truth(project):
