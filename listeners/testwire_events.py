@@ -43,7 +43,8 @@ class EventFile:
 
     What cannot be written (disk full, no permission, closed descriptor) is dropped and counted; the count is
     written, as `dropped(count)` makes it, before the next event that can be. One `os.write` a line with O_APPEND
-    keeps lines whole though several processes share the file. Only the process that made the object writes: a
+    keeps lines whole though several processes share the file. After a failure the next line begins with a line end,
+    so a reader meets cut lines and empty ones. Only the process that made the object writes: a
     forked child does not. Exceptions in `let_through` are not ours to swallow.
     """
 
