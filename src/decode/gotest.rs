@@ -314,6 +314,11 @@ impl GoTest {
     }
 }
 
+/// Tells whether a JSON object is an event of this format.
+pub(super) fn is_event(text: &str) -> Option<()> {
+    line::parse(text).map(|_| ())
+}
+
 fn log(test: Option<TestRef<'_>>, text: &str, time: Option<Timestamp>, emit: &mut Emit<'_>) {
     let line = LogLine { test, source: Source::Stdout, level: None, text: Cow::Borrowed(text) };
     emit(Event { time, fact: Fact::Log(line) });

@@ -113,6 +113,11 @@ impl Robot {
     }
 }
 
+/// Tells whether a JSON object is an event of this format.
+pub(super) fn is_event(text: &str) -> Option<()> {
+    line::parse(text).map(|_| ())
+}
+
 /// Ids of the tests with these full names, in running order.
 fn ids(full_names: &[String]) -> Vec<Cow<'_, str>> {
     let mut seen: HashMap<&str, u32> = HashMap::with_capacity(full_names.len());
