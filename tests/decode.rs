@@ -124,7 +124,6 @@ impl Fold {
         self.tests.iter().filter(|(_, found)| wanted(status(found))).map(|(id, _)| id.as_str()).collect()
     }
 
-    #[expect(dead_code, reason = "used by the tests to come")]
     fn text_logs(&self) -> Vec<&str> {
         self.logs.iter().map(|(.., text)| text.as_str()).collect()
     }
@@ -174,6 +173,178 @@ fn assert_truth(fold: &Fold, file: &str) {
     if truth["planned"].is_number() {
         let planned = fold.planned_total.unwrap_or(fold.planned.len() as u64);
         assert_eq!(truth["planned"], planned, "planned of {file}");
+    }
+}
+
+mod testwire_format {
+    use super::*;
+
+    #[test]
+    fn the_example_gives_its_results_and_names_its_bad_lines() {
+        let fold = replay(Format::Testwire, "testwire/example.jsonl");
+        let status = |id: &str| fold.tests[id];
+        assert_eq!(status("a.one"), Some(Status::Passed));
+        assert_eq!(status("a.two"), Some(Status::Passed));
+        assert_eq!(status("a.three"), Some(Status::Errored));
+        assert_eq!(status("a.four"), None);
+        assert_eq!((fold.tests.len(), fold.planned.len(), fold.retries, fold.runs), (4, 5, 1, 1));
+        assert!(fold.failed_before.contains("a.two"));
+        assert_eq!(fold.suites["a"].0, Status::Failed);
+        let lines: Vec<_> = fold.notes.iter().map(|note| note.split(' ').nth(1).unwrap()).collect();
+        assert_eq!(lines, ["7", "10", "12", "13"], "{:?}", fold.notes);
+        assert_eq!(fold.text_logs()[..3], ["hello", "plain text of a program", ".. "]);
+        assert_eq!(fold.logs.len(), 5);
+    }
+}
+
+mod damage {
+    use super::*;
+
+    /// A small generator, so that a failure comes again.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % limit
+        }
+    }
+
+    fn captures() -> Vec<(String, Vec<u8>)> {
+        let mut found = Vec::new();
+        for folder in ["go", "pytest", "robot", "testwire"] {
+            for file in std::fs::read_dir(fixture(folder)).unwrap() {
+                let path = file.unwrap().path();
+                if path.extension().is_some_and(|end| end == "jsonl") {
+                    found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Feeds bytes to every decoder; what counts is that each comes to its end.
+    fn feed_all(bytes: &[u8]) {
+        for format in Format::ALL {
+            let mut facts = 0_u64;
+            let mut decoder = format.decoder();
+            for line in bytes.split(|byte| *byte == b'\n') {
+                decoder.line(line, &mut |_| facts += 1);
+            }
+            decoder.finish(&mut |_| facts += 1);
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_or_panics_when_lines_are_cut_anywhere() {
+        for (name, bytes) in captures() {
+            let mut dice = Dice(bytes.len() as u64);
+            let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+            for _ in 0..60 {
+                let line = lines[dice.below(lines.len())];
+                feed_all(&line[..dice.below(line.len())]);
+                feed_all(&line[dice.below(line.len())..]);
+            }
+            let half = &bytes[..bytes.len() / 2 + dice.below(bytes.len() / 2)];
+            for format in Format::ALL {
+                let fold = Fold::of(*format, half);
+                // What a decoder does not know it must pass on.
+                assert!(!fold.order.is_empty() || fold.runs + fold.notes.len() as u32 > 0, "{format} on {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn flipped_bytes_do_no_harm() {
+        for (_, bytes) in captures() {
+            let mut dice = Dice(7);
+            for _ in 0..4 {
+                let mut bytes = bytes.clone();
+                for _ in 0..200 {
+                    let at = dice.below(bytes.len());
+                    bytes[at] = dice.below(256) as u8;
+                }
+                feed_all(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn spliced_captures_do_no_harm() {
+        let all = captures();
+        let mut dice = Dice(11);
+        for _ in 0..40 {
+            let mut bytes = Vec::new();
+            for _ in 0..6 {
+                let (_, piece) = &all[dice.below(all.len())];
+                let from = dice.below(piece.len());
+                bytes.extend_from_slice(&piece[from..piece.len().min(from + dice.below(40_000))]);
+            }
+            feed_all(&bytes);
+        }
+    }
+
+    #[test]
+    fn every_format_keeps_lines_that_are_no_events_in_their_place() {
+        let noise: &[&[u8]] = &[
+            b"plain",
+            b"{",
+            b"{}",
+            b"[1,2]",
+            b"null",
+            b"{\"event\":\"start_test\",\"full_name\":\"x\"}",
+            b"{\"$report_type\":\"TestReport\",\"nodeid\":\"x\"}",
+            b"{\"$report_type\":7}",
+            b"{\"Action\":\"run\",\"pid\":3}",
+            b"\xff\xfe caf\xe9",
+            b"\x1b[31mred\x1b[0m",
+            b"{\"event\":\"test_finished\",\"pid\":\"x\"",
+        ];
+        for (name, format) in [
+            ("go/panic.jsonl", Format::GoTest),
+            ("robot/crash.listener.jsonl", Format::Robot),
+            ("pytest/crash.reportlog.jsonl", Format::ReportLog),
+            ("testwire/example.jsonl", Format::Testwire),
+        ] {
+            let bytes = std::fs::read(fixture(name)).unwrap();
+            let clean = Fold::of(format, &bytes);
+            let mut dirty = Vec::new();
+            for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+                dirty.extend_from_slice(noise[number % noise.len()]);
+                dirty.extend_from_slice(b"\r\n");
+                dirty.extend_from_slice(line);
+                dirty.extend_from_slice(b"\r\n");
+            }
+            let fold = Fold::of(format, &dirty);
+            assert_eq!(clean.tests, fold.tests, "{name}");
+            for (number, line) in noise.iter().enumerate() {
+                let text = String::from_utf8_lossy(line);
+                let wanted = bytes.split(|byte| *byte == b'\n').count();
+                let wanted = wanted / noise.len() + usize::from(wanted % noise.len() > number);
+                let found = fold
+                    .logs
+                    .iter()
+                    .filter(|(test, source, log)| test.is_empty() && *source == Source::Stdout && *log == text);
+                assert_eq!(found.count(), wanted, "{text} in {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_megabyte_is_taken_as_it_is() {
+        let long = "x".repeat(1 << 20);
+        for format in Format::ALL {
+            let fold = Fold::of(*format, long.as_bytes());
+            assert_eq!(fold.logs.len(), 1, "{format}");
+            assert_eq!(fold.logs[0].2.len(), long.len(), "{format}");
+        }
+        let event = format!(
+            r#"{{"Time":"2026-11-20T09:40:53Z","Action":"output","Package":"p","Test":"T","Output":"{long}\n"}}"#
+        );
+        assert_eq!(Fold::of(Format::GoTest, event.as_bytes()).logs[0].2.len(), long.len());
+        let event = format!(r#"{{"event":"log","text":"{long}"}}"#);
+        assert_eq!(Fold::of(Format::Testwire, event.as_bytes()).logs[0].2.len(), long.len());
     }
 }
 

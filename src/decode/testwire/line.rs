@@ -177,7 +177,7 @@ impl Line<'_> {
             _ => self.test_status().is_none(),
         };
         if let Some(word) = self.status.filter(|_| wrong_status) {
-            return Err(format!("`status` cannot be {word:?} here").to_lowercase());
+            return Err(format!("`status` cannot be `{word:?}` here").to_lowercase());
         }
         if !(self.source.is_empty() || is_label(&self.source)) {
             return Err(format!("`source` is not 1 to {LONGEST_LABEL} of a-z, 0-9, - and _"));
