@@ -7,16 +7,16 @@
 
 mod line;
 mod message;
+mod open;
 mod package;
-mod tests_open;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use self::line::{Action, Line};
+use self::open::{OpenTest, OpenTests};
 use self::package::Package;
-use self::tests_open::{OpenTest, OpenTests};
 use super::excerpt::Excerpt;
 use super::time::rfc3339;
 use super::{Decoder, Emit, stdout_line};

@@ -53,8 +53,8 @@ fn every_example_of_the_documentation_is_an_event_and_every_kind_has_one() {
 fn every_field_of_the_documentation_is_read_and_every_field_read_is_documented() {
     let page = include_str!("../../../docs/events.md");
     let source = include_str!("line.rs");
-    let start = source.find("struct Line").unwrap();
-    let fields = source[start..].lines().take_while(|line| *line != "}").filter_map(|line| {
+    let (_, fields) = source.split_once("struct Line<").unwrap();
+    let fields = fields.lines().take_while(|line| *line != "}").filter_map(|line| {
         let field = line.trim().strip_prefix("pub(super) ")?.split_once(':')?.0;
         Some(field)
     });
