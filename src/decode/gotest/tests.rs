@@ -268,9 +268,9 @@ fn attributes_become_tags_and_events_inside_a_line_count() {
     let facts = facts(&[
         event("run", "T", ""),
         event("attr", "T", ",\"Key\":\"ticket\",\"Value\":\"DEP-7\""),
-        format!("noise {{x}} {}", event("pass", "T", ",\"Elapsed\":0.25")),
+        format!("{{x}} noise {}", event("pass", "T", ",\"Elapsed\":0.25")),
     ]);
-    assert_eq!(facts[3..], ["stdout -: noise {x} ", "passed example.com/p.T <> <> [\"ticket=DEP-7\"]"]);
+    assert_eq!(facts[3..], ["stdout -: {x} noise ", "passed example.com/p.T <> <> [\"ticket=DEP-7\"]"]);
 }
 
 #[test]
