@@ -9,9 +9,17 @@ use testwire::decode::Format;
 /// Bytes of input for one measurement: far more than any cache of the decoder's own.
 const INPUT: usize = 16 * 1024 * 1024;
 
+const INPUTS: &[(Format, &str)] = &[
+    (Format::GoTest, "go/all.jsonl"),
+    (Format::Pytest, "pytest/plugin_sample.jsonl"),
+    (Format::ReportLog, "pytest/basic.reportlog.jsonl"),
+    (Format::Robot, "robot/listener_sample.jsonl"),
+    (Format::Testwire, "testwire/example.jsonl"),
+];
+
 fn decoders(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
-    for (format, file) in [(Format::GoTest, "go/all.jsonl")] {
+    for (format, file) in INPUTS {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file);
         let capture = std::fs::read(&path).expect("the fixture is part of the repository");
         let repeats = INPUT.div_ceil(capture.len());
@@ -20,7 +28,7 @@ fn decoders(criterion: &mut Criterion) {
         let lines: Vec<&[u8]> = lines.into_iter().map(|line| line.strip_suffix(b"\n").unwrap_or(line)).collect();
         group.throughput(Throughput::Elements(lines.len() as u64));
         group.sample_size(10);
-        group.bench_function(file, |bencher| {
+        group.bench_function(*file, |bencher| {
             bencher.iter(|| {
                 let mut decoder = format.decoder();
                 let mut facts = 0_u64;

@@ -7,16 +7,16 @@
 
 mod line;
 mod message;
+mod open;
 mod package;
-mod tests_open;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use self::line::{Action, Line};
+use self::open::{OpenTest, OpenTests};
 use self::package::Package;
-use self::tests_open::{OpenTest, OpenTests};
 use super::excerpt::Excerpt;
 use super::time::rfc3339;
 use super::{Decoder, Emit, stdout_line};
@@ -62,19 +62,26 @@ impl Decoder for GoTest {
 
 impl GoTest {
     fn any_line(&mut self, bytes: &[u8], scratch: &mut String, emit: &mut Emit<'_>) {
-        let start = if bytes.first() == Some(&b'{') { Some(0) } else { line::find_start(bytes) };
-        let split = start.and_then(|start| bytes.split_at_checked(start));
-        let Some((before, Ok(text))) = split.map(|(before, text)| (before, str::from_utf8(text))) else {
-            return stdout_line(bytes, emit);
-        };
-        if let Some(line) = line::scan(text, scratch).or_else(|| line::parse(text)) {
-            if !before.is_empty() {
-                stdout_line(before, emit);
-            }
-            self.event(&line, emit);
-        } else {
-            stdout_line(bytes, emit);
+        if bytes.first() == Some(&b'{') && self.object(bytes, &[], scratch, emit) {
+            return;
         }
+        // What comes before an event may begin with a brace, too.
+        let inside = bytes.get(1..).and_then(line::find_start).map(|at| at + 1);
+        match inside.and_then(|at| bytes.split_at_checked(at)) {
+            Some((before, object)) if self.object(object, before, scratch, emit) => {}
+            _ => stdout_line(bytes, emit),
+        }
+    }
+
+    /// Takes an event, and before it the text that it follows on its line; false if it is none.
+    fn object(&mut self, object: &[u8], before: &[u8], scratch: &mut String, emit: &mut Emit<'_>) -> bool {
+        let Ok(text) = str::from_utf8(object) else { return false };
+        let Some(line) = line::scan(text, scratch).or_else(|| line::parse(text)) else { return false };
+        if !before.is_empty() {
+            stdout_line(before, emit);
+        }
+        self.event(&line, emit);
+        true
     }
 
     fn event(&mut self, line: &Line<'_>, emit: &mut Emit<'_>) {
@@ -312,6 +319,11 @@ impl GoTest {
             self.builds.entry(line.import_path.clone().into_owned()).or_default().push_line(&line.output);
         }
     }
+}
+
+/// Tells whether a JSON object is an event of this format.
+pub(super) fn is_event(text: &str) -> Option<()> {
+    line::parse(text).map(|_| ())
 }
 
 fn log(test: Option<TestRef<'_>>, text: &str, time: Option<Timestamp>, emit: &mut Emit<'_>) {

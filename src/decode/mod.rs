@@ -2,13 +2,15 @@
 
 mod detect;
 mod excerpt;
+mod fields;
 mod gotest;
 mod object;
 mod pytest;
 mod robot;
+mod testwire;
 mod time;
 
-pub use self::detect::{Format, Detection, detect};
+pub use self::detect::{DETECT_LIMIT, Detection, Format, UnknownFormat, detect};
 use crate::event::{Event, Fact, LogLine, Source};
 
 /// Takes events in the order in which they happened. A plain callback, so that events may borrow from the line.

@@ -230,6 +230,12 @@ impl Pytest {
     }
 }
 
+/// Tells whether a JSON object is a report, and then whether our plugin wrote it.
+pub(super) fn is_report(text: &str) -> Option<bool> {
+    let report = report::parse(text)?;
+    Some(!report.python.is_empty() || matches!(report.kind, Kind::Collected | Kind::TestStart | Kind::Dropped))
+}
+
 fn key(nodeid: &str, worker: &str) -> String {
     if worker.is_empty() { nodeid.to_owned() } else { format!("{nodeid}\0{worker}") }
 }

@@ -49,7 +49,7 @@ impl Decoder for Robot {
 }
 
 impl Robot {
-    fn event(&mut self, line: &Line, emit: &mut Emit<'_>) {
+    fn event(&mut self, line: &Line<'_>, emit: &mut Emit<'_>) {
         let process = self.processes.entry(line.pid).or_default();
         let time = rfc3339(&line.ts);
         match line.event {
@@ -59,7 +59,7 @@ impl Robot {
                 }
                 let process = self.processes.entry(line.pid).or_default();
                 process.enter(&line.full_name);
-                let suite = Cow::Borrowed(line.full_name.as_str());
+                let suite = Cow::Borrowed(line.full_name.as_ref());
                 let started = SuiteStarted { suite, worker: Cow::Borrowed(&process.worker) };
                 emit(Event { time: rfc3339(&line.start_time).or(time), fact: Fact::SuiteStarted(started) });
             }
@@ -94,7 +94,7 @@ impl Robot {
     }
 
     /// The first suite of a process's run. A process that was killed may have left its number to this one.
-    fn start_root(&mut self, line: &Line, emit: &mut Emit<'_>) {
+    fn start_root(&mut self, line: &Line<'_>, emit: &mut Emit<'_>) {
         let time = rfc3339(&line.start_time).or_else(|| rfc3339(&line.ts));
         let process = self.processes.entry(line.pid).or_default();
         let announced = process.announced && process.suites.is_empty();
@@ -113,6 +113,11 @@ impl Robot {
     }
 }
 
+/// Tells whether a JSON object is an event of this format.
+pub(super) fn is_event(text: &str) -> Option<()> {
+    line::parse(text).map(|_| ())
+}
+
 /// Ids of the tests with these full names, in running order.
 fn ids(full_names: &[String]) -> Vec<Cow<'_, str>> {
     let mut seen: HashMap<&str, u32> = HashMap::with_capacity(full_names.len());
@@ -124,7 +129,7 @@ fn ids(full_names: &[String]) -> Vec<Cow<'_, str>> {
     full_names.iter().map(String::as_str).map(id).collect()
 }
 
-fn end_suite(process: &mut Process, line: &Line, emit: &mut Emit<'_>) {
+fn end_suite(process: &mut Process, line: &Line<'_>, emit: &mut Emit<'_>) {
     let time = end_time(line);
     let changed = process.leave(&line.full_name, &line.message, &line.corrected);
     for test in &changed {
@@ -143,7 +148,7 @@ fn end_suite(process: &mut Process, line: &Line, emit: &mut Emit<'_>) {
     emit(Event { time, fact: Fact::SuiteFinished(finished) });
 }
 
-fn end_test(process: &mut Process, line: &Line, emit: &mut Emit<'_>) {
+fn end_test(process: &mut Process, line: &Line<'_>, emit: &mut Emit<'_>) {
     let status = status_of(&line.status).unwrap_or(Status::Unfinished);
     if process.test.as_ref().is_none_or(|test| test.full_name != line.full_name) {
         // Its start was lost; this makes up for it without telling of one.
@@ -157,7 +162,7 @@ fn end_test(process: &mut Process, line: &Line, emit: &mut Emit<'_>) {
     emit(Event { time: end_time(line), fact: Fact::TestFinished(finished) });
 }
 
-fn end_keyword(process: &mut Process, line: &Line, emit: &mut Emit<'_>) {
+fn end_keyword(process: &mut Process, line: &Line<'_>, emit: &mut Emit<'_>) {
     let (name, depth) = process.pop_keyword(&line.item, &line.name);
     if name.is_empty() {
         return;
@@ -174,7 +179,7 @@ fn end_keyword(process: &mut Process, line: &Line, emit: &mut Emit<'_>) {
     emit(Event { time: rfc3339(&line.ts), fact: Fact::StepFinished(step) });
 }
 
-fn log(process: &mut Process, line: &Line, emit: &mut Emit<'_>) {
+fn log(process: &mut Process, line: &Line<'_>, emit: &mut Emit<'_>) {
     let level = level_of(&line.level);
     let is_message = line.event == Kind::Message;
     if matches!(level, Level::Warn | Level::Error) && process.is_second_copy(is_message, &line.timestamp, &line.message)
@@ -192,7 +197,7 @@ fn log(process: &mut Process, line: &Line, emit: &mut Emit<'_>) {
 }
 
 /// The test that a line names.
-fn place<'r>(process: &'r Process, line: &'r Line) -> Option<TestRef<'r>> {
+fn place<'r>(process: &'r Process, line: &'r Line<'_>) -> Option<TestRef<'r>> {
     if line.test.is_empty() {
         return None;
     }
@@ -205,7 +210,7 @@ fn place<'r>(process: &'r Process, line: &'r Line) -> Option<TestRef<'r>> {
     })
 }
 
-fn end_time(line: &Line) -> Option<Timestamp> {
+fn end_time(line: &Line<'_>) -> Option<Timestamp> {
     rfc3339(&line.end_time).or_else(|| rfc3339(&line.ts))
 }
 

@@ -8,7 +8,7 @@ use crate::event::Timestamp;
 /// after the epoch and for those after the year 2261.
 pub(crate) fn epoch_seconds(seconds: f64) -> Option<Timestamp> {
     let micros = (seconds * 1e6).round();
-    (micros > 0.0 && micros < i64::MAX as f64 / 1e3).then_some(Timestamp(micros as i64 * 1_000))
+    (micros > 0.0 && micros < i64::MAX as f64 / 1e3).then(|| Timestamp(micros as i64 * 1_000))
 }
 
 /// Parses an RFC 3339 time with a zone (`2026-11-20T09:40:53.344432125Z`, `…+01:00`); `None` if it is none, or

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::fields::text;
+
 /// The fields of all kinds of lines; empty where a line has none.
 #[derive(Deserialize)]
 pub(super) struct Report<'a> {
     #[serde(rename = "$report_type")]
     pub(super) kind: Kind,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub(super) nodeid: Cow<'a, str>,
     #[serde(default)]
     pub(super) when: When,
@@ -29,29 +31,29 @@ pub(super) struct Report<'a> {
     pub(super) time: f64,
     #[serde(borrow)]
     longrepr: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub(super) message: Cow<'a, str>,
     #[serde(default)]
     pub(super) sections: Vec<(String, String)>,
     pub(super) wasxfail: Option<String>,
     pub(super) rerun: Option<u32>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub(super) worker_id: Cow<'a, str>,
     #[serde(default)]
     pub(super) markers: Vec<String>,
     #[serde(rename = "_subtest.context")]
     context: Option<Context>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub(super) pytest_version: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub(super) python: Cow<'a, str>,
     pub(super) exitstatus: Option<i64>,
     #[serde(default)]
     pub(super) nodeids: Vec<String>,
     pub(super) count: Option<u64>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub(super) category: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub(super) filename: Cow<'a, str>,
     pub(super) lineno: Option<u64>,
 }

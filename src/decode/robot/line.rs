@@ -1,57 +1,60 @@
 //! One line of a Robot Framework listener → its fields.
 
-use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 
+use serde::Deserialize;
+
+use super::super::fields::text;
 use crate::event::{Level, Status};
 
 /// The fields of all events; empty where an event has none.
 #[derive(Deserialize)]
-pub(super) struct Line {
+pub(super) struct Line<'a> {
     pub(super) event: Kind,
     pub(super) pid: u64,
     /// When the line was written.
-    #[serde(default, deserialize_with = "text")]
-    pub(super) ts: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) id: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) name: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) full_name: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) start_time: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) end_time: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) timestamp: String,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) ts: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) id: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) name: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) full_name: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) start_time: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) end_time: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) timestamp: Cow<'a, str>,
     pub(super) total_tests: Option<u64>,
     pub(super) all_tests: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) robot: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) worker: String,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) robot: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) worker: Cow<'a, str>,
     #[serde(default)]
     pub(super) tags: Vec<String>,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) status: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) message: String,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) status: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) message: Cow<'a, str>,
     /// Seconds.
     pub(super) elapsed: Option<f64>,
-    #[serde(default)]
-    pub(super) corrected: Vec<Corrected>,
-    #[serde(default, rename = "type", deserialize_with = "text")]
-    pub(super) item: String,
+    #[serde(borrow, default)]
+    pub(super) corrected: Vec<Corrected<'a>>,
+    #[serde(borrow, default, rename = "type", deserialize_with = "text")]
+    pub(super) item: Cow<'a, str>,
     #[serde(default)]
     pub(super) args: Vec<String>,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) level: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) test: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) suite: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) path: String,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) level: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) test: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) suite: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) path: Cow<'a, str>,
     pub(super) count: Option<u64>,
 }
 
@@ -74,21 +77,18 @@ pub(super) enum Kind {
 
 /// A test whose result its suite's teardown changed.
 #[derive(Deserialize)]
-pub(super) struct Corrected {
-    pub(super) full_name: String,
-    pub(super) status: String,
-    #[serde(default, deserialize_with = "text")]
-    pub(super) message: String,
-}
-
-/// A string or null.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+pub(super) struct Corrected<'a> {
+    #[serde(borrow)]
+    pub(super) full_name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) status: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub(super) message: Cow<'a, str>,
 }
 
 /// Reads a JSON object; `None` if it is no event of a listener.
-pub(super) fn parse(text: &str) -> Option<Line> {
-    let line: Line = serde_json::from_str(text).ok()?;
+pub(super) fn parse(text: &str) -> Option<Line<'_>> {
+    let line: Line<'_> = serde_json::from_str(text).ok()?;
     let complete = match line.event {
         Kind::StartSuite | Kind::StartTest => !line.full_name.is_empty(),
         Kind::EndSuite | Kind::EndTest => !line.full_name.is_empty() && status_of(&line.status).is_some(),

@@ -106,7 +106,7 @@ impl Process {
 
     /// Closes a suite and those that are still open inside it. Returns the tests whose result changed with it, each
     /// with its new status and message.
-    pub(super) fn leave(&mut self, full_name: &str, message: &str, told: &[Corrected]) -> Vec<Test> {
+    pub(super) fn leave(&mut self, full_name: &str, message: &str, told: &[Corrected<'_>]) -> Vec<Test> {
         self.keywords.clear();
         let Some(depth) = self.suites.iter().rposition(|suite| suite.full_name == full_name) else {
             return Vec::new();
@@ -118,7 +118,7 @@ impl Process {
             let found = ended.iter_mut().find(|test| test.full_name == correction.full_name && test.status != status);
             if let Some(test) = found {
                 test.status = status;
-                correction.message.clone_into(&mut test.message);
+                correction.message.as_ref().clone_into(&mut test.message);
                 changed.push(test.clone());
             }
         }
