@@ -459,6 +459,47 @@ async fn a_stream_that_hangs_does_not_hold_up_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_loki_answers_at_random_nothing_is_lost_and_order_stays() {
+    const STREAMS: [&str; 3] = ["a", "b", "c"];
+    let random = Mutex::new(fastrand::Rng::with_seed(42));
+    let loki = FakeLoki::start(move |push| {
+        let bad: Vec<usize> = (0..push.entries.len()).filter(|i| push.entries[*i].time / 1000 % 997 == 0).collect();
+        match random.lock().unwrap().u32(0..20) {
+            0 => Answer::status(500, "server"),
+            1 => Answer { store: Store::All, ..Answer::status(502, "stored, but who knows") },
+            2 => Answer::status(429, "slow down"),
+            3 if push.entries.len() > 1 => Answer::status(413, "too large"),
+            4 => Answer { store: Store::All, ..Answer::hang() },
+            5 => Answer::status(200, "blocked"),
+            _ if bad.is_empty() => Answer::stored(),
+            _ => Answer::refuse("max entry size", bad),
+        }
+    })
+    .await;
+    let mut transport = Transport::new(&loki.url);
+    transport.request_timeout = Duration::from_millis(400);
+    let mut setup = Setup::with(&transport);
+    // Two entries of each stream are refused for good: 997 and 1994.
+    for first in (1..2_901).step_by(100) {
+        for kind in STREAMS {
+            setup.append(chunks(kind, first..first + 100, 100));
+        }
+    }
+    assert_eq!(setup.drain().await, Drain::Drained);
+    let kept = setup.kept.entries.lock().unwrap().len();
+    for kind in STREAMS {
+        let mut seen = std::collections::HashSet::new();
+        let labels = format!("{{kind=\"{kind}\", service_name=\"shop\"}}");
+        let stored = numbers(&loki.stored(&labels));
+        let mut first_times: Vec<i64> = stored.into_iter().filter(|number| seen.insert(*number)).collect();
+        assert!(first_times.is_sorted(), "{kind}");
+        first_times.retain(|number| number % 997 != 0);
+        assert_eq!(first_times, (1..2_901).filter(|number| number % 997 != 0).collect::<Vec<_>>(), "{kind}");
+    }
+    assert_eq!(kept, STREAMS.len() * 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_streams_in_trouble_leave_places_for_the_others() {
     let loki = FakeLoki::start(|push| match push.labels.as_str() {
         TEST => Answer::stored(),
