@@ -174,8 +174,6 @@ pub enum Fact<'a> {
 /// Start of a runner process.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunStarted<'a> {
-    /// Value of the label `runner`, where only the stream itself knows it; else empty.
-    pub runner: Cow<'a, str>,
     /// Runner and version for people: `pytest 9.2.0`; empty if unknown.
     pub title: Cow<'a, str>,
     /// Facts about the run, shown as `attr_<name>`; names are made to match `[a-z][a-z0-9_]*`.

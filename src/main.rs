@@ -23,7 +23,9 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             let options = commands::pipe::Options { format, tee, no_fail };
             serve(&settings, async { commands::pipe::pipe(&settings, options).await.map(ExitCode::from) })
         }
-        Invocation::Demo { .. } | Invocation::Check { config: false, .. } | Invocation::DashboardsExport { .. } => Ok(Exit::Ok.into()),
+        Invocation::Demo { .. } | Invocation::Check { config: false, .. } | Invocation::DashboardsExport { .. } => {
+            Ok(Exit::Ok.into())
+        }
         Invocation::Check { settings, config } => {
             if config {
                 print!("{}", settings.table());

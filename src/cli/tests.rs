@@ -77,7 +77,7 @@ fn every_help_is_at_most_100_columns_wide_and_every_option_has_a_text() {
 
 #[test]
 fn run_takes_everything_behind_two_dashes_as_the_command() {
-    let Ok(Invocation::Run { settings, command }) =
+    let Ok(Invocation::Run { settings, command, .. }) =
         parse(&["run", "--env", "ci", "--attr", "a=1", "--attr", "b=2", "--", "pytest", "--env", "x", "--", "-h"])
     else {
         panic!("not a run")
@@ -136,7 +136,7 @@ fn a_later_flag_wins_and_switches_can_be_turned_off_again() {
         panic!("not a pipe")
     };
     assert_eq!((settings.output, settings.fsync, settings.quiet), (Output::Ndjson, false, true));
-    assert_eq!((tee, no_fail, format), (true, false, Format::Auto));
+    assert_eq!((tee, no_fail, format), (true, false, None));
     assert_eq!(settings.loki.auth, Auth::None);
 }
 

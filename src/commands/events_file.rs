@@ -31,7 +31,8 @@ impl EventFile {
     /// If it cannot be made or written.
     pub fn create(state_dir: &Path, run: &RunInfo) -> io::Result<Self> {
         // Several processes may belong to one run, and names may hold what a path must not.
-        let name: String = run.run_id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+        let name: String =
+            run.run_id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
         let directory = state_dir.join(RUNS).join(format!("{name}.{}", std::process::id()));
         fs::create_dir_all(&directory)?;
         let directory = fs::canonicalize(directory)?;

@@ -14,6 +14,9 @@ use crate::normalize::{Normalizer, RunEnd};
 use crate::pipeline::feed::{Feed, Handler, PassThrough};
 use crate::source::Source;
 
+/// Runner of an input that says nothing by which one could be known.
+const UNKNOWN: &str = "unknown";
+
 /// What `pipe` was asked to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -30,10 +33,10 @@ pub struct Options {
 /// # Errors
 /// If standard input cannot be read at all, or the pipeline cannot be started.
 pub async fn pipe(settings: &Settings, options: Options) -> Result<Exit, Failure> {
-    let feed = Feed::new(Source::from_fd(stdin()?), options.format.map_or_else(Handler::detect_format, Handler::decoder));
+    let feed =
+        Feed::new(Source::from_fd(stdin()?), options.format.map_or_else(Handler::detect_format, Handler::decoder));
     let feed = if options.tee { feed.with_tee(PassThrough(io::stdout())) } else { feed };
-    let label = options.format.map_or("unknown", Format::runner);
-    let normalizer = Normalizer::new(run_info(settings, label));
+    let normalizer = Normalizer::new(run_info(settings, UNKNOWN));
     let mut session = Session::start(settings, vec![feed], normalizer, Ends::WithInput)?;
     session.announce("");
     let report = {

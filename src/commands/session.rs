@@ -156,7 +156,9 @@ impl Session {
         let delivery = shipping.shipper.delivery();
         match delivery.state {
             DeliveryState::Ok => String::new(),
-            DeliveryState::Waiting { error, .. } => format!("  [{} entries wait for Loki: {error}]", delivery.backlog.entries),
+            DeliveryState::Waiting { error, .. } => {
+                format!("  [{} entries wait for Loki: {error}]", delivery.backlog.entries)
+            }
         }
     }
 
@@ -199,7 +201,12 @@ impl Shipping {
             return 0;
         }
         let left = limit.saturating_sub(begun.elapsed());
-        says.line(&format!("{} entries wait for Loki at {}; giving it {}s (Ctrl-C: no longer)", self.queue.backlog().entries, says.loki, left.as_secs()));
+        says.line(&format!(
+            "{} entries wait for Loki at {}; giving it {}s (Ctrl-C: no longer)",
+            self.queue.backlog().entries,
+            says.loki,
+            left.as_secs()
+        ));
         let stop = async {
             let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
             let [interrupt, terminate] = &mut signals;
@@ -244,7 +251,10 @@ impl Outcome {
             eprint_line(&format!("warning: {} entries did not reach Loki at {}: {why}", self.left, self.says.loki));
         }
         if self.rejected > 0 {
-            eprint_line(&format!("warning: Loki refused {} entries; they are kept in rejected/ with its answer", self.rejected));
+            eprint_line(&format!(
+                "warning: Loki refused {} entries; they are kept in rejected/ with its answer",
+                self.rejected
+            ));
         }
         if let Some(error) = &report.input_error {
             eprint_line(&format!("error: an input could not be read to its end: {error}"));
@@ -253,7 +263,9 @@ impl Outcome {
             eprint_line(&format!("error: {error}"));
         }
         if report.unknown_format {
-            eprint_line("warning: the input's format was not recognised, so every line was kept as a log line; name it with --format");
+            eprint_line(
+                "warning: the input's format was not recognised, so every line was kept as a log line; name it with --format",
+            );
         }
     }
 

@@ -130,6 +130,11 @@ impl Normalizer {
         &self.info
     }
 
+    /// True once something was written.
+    pub fn has_started(&self) -> bool {
+        self.started.is_some()
+    }
+
     /// Changes the runner while nothing has been written yet (a pipe's format is known after its first bytes only).
     pub fn set_runner(&mut self, runner: &str) {
         if self.started.is_none() {
@@ -165,11 +170,6 @@ impl Normalizer {
 
     /// Takes one event; `now` is the time of entries whose event has none, and paces the progress entries.
     pub fn event(&mut self, event: &Event<'_>, now: Timestamp, out: &mut dyn EntrySink) {
-        if let Fact::RunStarted(run) = &event.fact {
-            if !run.runner.is_empty() {
-                self.set_runner(&run.runner);
-            }
-        }
         let now = self.clock(event.time, now);
         let time = event.time.unwrap_or(now);
         self.start(time.min(now), out);
@@ -200,7 +200,9 @@ impl Normalizer {
     fn clock(&mut self, event: Option<Timestamp>, now: Timestamp) -> Timestamp {
         match (event, self.replayed) {
             (Some(time), Some(latest)) => self.replayed = Some(time.max(latest)),
-            (Some(time), None) if self.started.is_none() && now.since(time) > REPLAY_AFTER => self.replayed = Some(time),
+            (Some(time), None) if self.started.is_none() && now.since(time) > REPLAY_AFTER => {
+                self.replayed = Some(time)
+            }
             _ => {}
         }
         self.replayed.unwrap_or(now)

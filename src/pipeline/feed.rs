@@ -13,7 +13,7 @@ use crate::source::{Got, Source};
 /// What a feed's lines are.
 pub enum Handler {
     /// Events of a known format.
-    Decode(Box<dyn Decoder + Send>),
+    Decode(Format, Box<dyn Decoder + Send>),
     /// Not known yet: the first lines, until they tell.
     Detect(Vec<u8>),
     /// No events: every line is a log line of this source.
@@ -72,7 +72,12 @@ impl Feed {
     }
 
     /// Reads once and takes what came.
-    pub(super) fn take(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> io::Result<Got> {
+    pub(super) fn take(
+        &mut self,
+        normalizer: &mut Normalizer,
+        out: &mut dyn EntrySink,
+        now: Timestamp,
+    ) -> io::Result<Got> {
         let Self { source, lines, handler, tee, unknown_format, .. } = self;
         let mut tee_error = None;
         let got = lines.read(
@@ -108,7 +113,13 @@ impl Handler {
     /// Takes a line. True if it became clear that the format is unknown.
     fn line(&mut self, line: &[u8], normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
         match self {
-            Self::Decode(decoder) => {
+            Self::Decode(format, decoder) => {
+                if !normalizer.has_started() {
+                    // A stream of testwire's own format names its runner in its first event, which starts the run.
+                    let mut probe = format.decoder();
+                    probe.line(line, &mut |_| {});
+                    normalizer.set_runner(probe.runner());
+                }
                 decoder.line(line, &mut |event| normalizer.event(&event, now, out));
             }
             Self::Plain(source) => {
@@ -127,7 +138,7 @@ impl Handler {
 
     fn finish(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
         let unknown = if let Self::Detect(_) = self { self.detect(true, normalizer, out, now) } else { false };
-        if let Self::Decode(decoder) = self {
+        if let Self::Decode(_, decoder) = self {
             decoder.finish(&mut |event| normalizer.event(&event, now, out));
         }
         unknown
@@ -143,7 +154,8 @@ impl Handler {
         let head = std::mem::take(head);
         *self = next;
         if let Some(reason) = unknown.as_ref().filter(|_| !head.is_empty()) {
-            let text = Cow::Owned(format!("the input's format is not known: {reason}; its lines are kept as log lines"));
+            let text =
+                Cow::Owned(format!("the input's format is not known: {reason}; its lines are kept as log lines"));
             normalizer.event(&Event { time: None, fact: Fact::Note(Note { level: Level::Warn, text }) }, now, out);
         }
         for line in head.strip_suffix(b"\n").unwrap_or(&head).split(|&b| b == b'\n') {
@@ -159,6 +171,6 @@ impl Handler {
 
     /// Lines of `format`.
     pub fn decoder(format: Format) -> Self {
-        Self::Decode(format.decoder())
+        Self::Decode(format, format.decoder())
     }
 }

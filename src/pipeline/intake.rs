@@ -95,7 +95,12 @@ impl Intake {
     ///
     /// # Errors
     /// If the process has no file descriptor left.
-    pub fn new(feeds: Vec<Feed>, normalizer: Normalizer, output: Box<dyn Output>, ends_with_input: bool) -> io::Result<(Self, Handle)> {
+    pub fn new(
+        feeds: Vec<Feed>,
+        normalizer: Normalizer,
+        output: Box<dyn Output>,
+        ends_with_input: bool,
+    ) -> io::Result<(Self, Handle)> {
         let (wake, waker) = io::pipe()?;
         let (sender, commands) = mpsc::channel();
         let live = Arc::new(Mutex::new(Live::default()));

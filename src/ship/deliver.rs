@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use prost::bytes::Bytes;
+use tokio::time::Instant;
 
 use super::bisect::{Refusal, Work};
 use super::rejected::{Rejected, RejectedEntry};
 use super::stats::Stats;
+use super::trouble::RefusedLog;
 use crate::event::Timestamp;
 use crate::loki::encode::{Packer, decode, entries_of};
 use crate::loki::entry::Stream;
-use crate::loki::push::{Client, Outcome, RetryClass, brief};
+use crate::loki::push::{Client, Outcome, RetryClass};
 use crate::loki::reason::Reason;
 use crate::spool::{Queue, RecordId, SpoolError};
 
@@ -67,11 +69,12 @@ pub(super) struct Courier<Q, R> {
     pub(super) stats: Arc<Stats>,
     /// Buffers that no delivery is using.
     packers: Mutex<Vec<Packer>>,
+    refused_log: Mutex<RefusedLog>,
 }
 
 impl<Q: Queue, R: Rejected> Courier<Q, R> {
     pub(super) fn new(queue: Arc<Q>, client: Client, rejected: Arc<R>, stats: Arc<Stats>) -> Self {
-        Self { queue, client, rejected, stats, packers: Mutex::default() }
+        Self { queue, client, rejected, stats, packers: Mutex::default(), refused_log: Mutex::default() }
     }
 
     /// Pushes what is left of the batch. A batch that must wait gives up its entries, which are read again then; so what
@@ -158,21 +161,12 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         for (_, refusal) in &refused {
             self.stats.count_rejected(refusal.reason, &refusal.answer);
         }
-        tell_refused(stream, &refused);
+        if let Some((_, refusal)) = refused.first() {
+            let mut log = self.refused_log.lock().expect("no holder of the lock panics");
+            log.tell(stream, refused.len(), refusal, Instant::now());
+        }
         None
     }
-}
-
-/// Entries are lost to queries for good, so a person should know; once for each batch.
-fn tell_refused(stream: &Stream, refused: &[(usize, Arc<Refusal>)]) {
-    let Some((_, refusal)) = refused.first() else { return };
-    tracing::error!(
-        entries = refused.len(),
-        stream = stream.selector(),
-        reason = refusal.reason.as_str(),
-        "Loki refused entries, which are kept aside as rejected: {}",
-        brief(&refusal.answer)
-    );
 }
 
 fn local(error: &str) -> Step {

@@ -165,3 +165,133 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::RecordId;
+
+    const SETTINGS: Settings = Settings {
+        linger: Duration::from_millis(50),
+        batch_bytes: 1000,
+        in_flight: 8,
+        stream_ahead: 2000,
+        ahead: 8000,
+    };
+
+    struct Test {
+        lane: Lane,
+        start: Instant,
+        number: u64,
+    }
+
+    impl Test {
+        fn new() -> Self {
+            let lane = Lane::new(Stream::new(vec![("kind", "log".into())]));
+            Self { lane, start: Instant::now(), number: 0 }
+        }
+
+        fn at(&self, ms: u64) -> Instant {
+            self.start + Duration::from_millis(ms)
+        }
+
+        fn push(&mut self, len: usize, ms: u64) {
+            let record = Record { id: RecordId(self.number), len: len as u32, count: 1 };
+            self.number += 1;
+            let now = self.at(ms);
+            self.lane.push(record, vec![0; len].into(), usize::MAX, now, &SETTINGS);
+        }
+
+        /// When it wants to push, in ms.
+        fn wants(&self, ms: u64) -> Option<u64> {
+            let wants = self.lane.wants(self.at(ms), false, &SETTINGS)?;
+            Some(wants.duration_since(self.start).as_millis() as u64)
+        }
+
+        /// Ids and how many of them came with their entries.
+        fn launch(&mut self, ms: u64) -> (Vec<u64>, usize) {
+            let now = self.at(ms);
+            let batch = self.lane.launch(now, &SETTINGS).unwrap();
+            (batch.records.iter().map(|record| record.id.0).collect(), batch.loaded.len())
+        }
+    }
+
+    #[test]
+    fn a_quiet_stream_is_pushed_soon_and_a_busy_one_once_a_linger() {
+        let mut test = Test::new();
+        assert_eq!(test.wants(100), None);
+        test.push(10, 100);
+        test.push(10, 104);
+        assert_eq!(test.wants(104), Some(105));
+        assert_eq!(test.launch(105).0, [0, 1]);
+        test.push(10, 110);
+        assert_eq!(test.wants(110), None, "one push at a time");
+        test.lane.settled(test.at(112), &SETTINGS);
+        assert_eq!(test.wants(112), Some(155));
+        test.launch(155);
+        test.lane.settled(test.at(160), &SETTINGS);
+        assert_eq!(test.wants(160), None);
+        test.push(10, 500);
+        assert_eq!(test.wants(500), Some(505));
+        let drain = test.lane.wants(test.at(501), true, &SETTINGS);
+        assert_eq!(drain, Some(test.at(501)), "no linger at the end");
+    }
+
+    #[test]
+    fn a_full_batch_is_pushed_at_once_and_none_is_larger() {
+        let mut test = Test::new();
+        test.push(600, 0);
+        test.push(600, 0);
+        assert_eq!(test.wants(1), Some(1));
+        assert_eq!(test.launch(1).0, [0]);
+        test.lane.settled(test.at(2), &SETTINGS);
+        test.push(5000, 3);
+        assert_eq!(test.launch(60).0, [1]);
+        test.lane.settled(test.at(61), &SETTINGS);
+        assert_eq!(test.launch(120).0, [2], "a record above the limit goes alone");
+    }
+
+    #[test]
+    fn records_beyond_the_limit_are_parked_and_stay_in_order() {
+        let mut test = Test::new();
+        for _ in 0..12 {
+            test.push(400, 0);
+        }
+        assert_eq!((test.lane.loaded_bytes(), test.lane.parked()), (2000, 7));
+        let mut all = Vec::new();
+        while !test.lane.is_empty() {
+            let (ids, loaded) = test.launch(1);
+            assert!(loaded <= ids.len());
+            all.extend(ids);
+            test.lane.settled(test.at(1), &SETTINGS);
+            // Room again, but what came earlier is still parked.
+            if all.len() == 4 {
+                test.push(10, 2);
+                assert_eq!(test.lane.parked(), 8);
+            }
+        }
+        assert_eq!(all, (0..13).collect::<Vec<_>>());
+        assert_eq!(test.lane.loaded_bytes(), 0);
+    }
+
+    #[test]
+    fn only_a_healthy_stream_with_enough_to_do_holds_the_reading() {
+        let mut test = Test::new();
+        let holds = |test: &Test, ms| test.lane.holds_reading(test.at(ms), &SETTINGS).is_some();
+        for _ in 0..5 {
+            test.push(400, 0);
+        }
+        assert!(holds(&test, 0));
+        test.launch(1);
+        assert!(!holds(&test, 1), "it has room again");
+        test.push(400, 2);
+        test.push(400, 2);
+        assert!(holds(&test, 3));
+        assert!(!holds(&test, 600), "its push is slow");
+        let batch = Batch::new(Vec::new(), Vec::new());
+        test.lane.in_trouble = true;
+        test.lane.state = State::Waiting { until: test.at(700), batch, asked: false };
+        assert!(!holds(&test, 601), "it is in trouble");
+        assert_eq!(test.wants(601), Some(700));
+    }
+}

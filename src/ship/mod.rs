@@ -200,10 +200,19 @@ struct Dispatcher<Q, R> {
 impl<Q: Queue, R: Rejected> Dispatcher<Q, R> {
     async fn run(mut self, mut intent: watch::Receiver<Intent>) {
         let queue = Arc::clone(&self.courier.queue);
+        let mut told = Intent::Run;
         loop {
             let now = Instant::now();
-            let told = *intent.borrow_and_update();
-            if told == Intent::Abort || self.is_done() {
+            let before = std::mem::replace(&mut told, *intent.borrow_and_update());
+            // Looked at here and not where it wakes the loop: the closed queue may wake it first.
+            if before != told {
+                self.hurry(now);
+            }
+            if told == Intent::Abort {
+                // Waits for the cancelled tasks, so that no request is under way when this one has ended.
+                return self.flights.shutdown().await;
+            }
+            if self.is_done() {
                 return;
             }
             let retry = self.launch(now, told == Intent::Drain);
@@ -221,11 +230,11 @@ impl<Q: Queue, R: Rejected> Dispatcher<Q, R> {
                     }
                 }
                 () = tokio::time::sleep_until(wake.unwrap_or(far)) => {}
-                changed = intent.changed() => match changed {
-                    Ok(()) => self.hurry(),
-                    // The owner is gone, which also aborts this task.
-                    Err(_) => return,
-                },
+                changed = intent.changed() => {
+                    if changed.is_err() {
+                        return; // The owner is gone, which also aborts this task.
+                    }
+                }
             }
         }
     }
@@ -326,8 +335,7 @@ impl<Q: Queue, R: Rejected> Dispatcher<Q, R> {
     }
 
     /// The end was asked for: what waits is tried now, unless Loki said when.
-    fn hurry(&mut self) {
-        let now = Instant::now();
+    fn hurry(&mut self, now: Instant) {
         for lane in self.lanes.values_mut() {
             if let State::Waiting { until, asked: false, .. } = &mut lane.state {
                 *until = now;

@@ -1,12 +1,14 @@
-//! Says on the log that Loki does not take entries, without saying it all the time.
+//! Says on the log that Loki does not take entries, or refused some, without saying it all the time.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::bisect::Refusal;
 use crate::loki::entry::Stream;
+use crate::loki::push::brief;
 
-/// While trouble lasts it is said again after this long.
+/// While it lasts it is said again after this long.
 const REPEAT: Duration = Duration::from_secs(60);
 
 /// Since when something has been refused, and when that was said last.
@@ -41,5 +43,30 @@ impl Trouble {
     /// Since when.
     pub(super) fn since(&self) -> Option<std::time::Instant> {
         self.state.map(|(since, _)| since.into_std())
+    }
+}
+
+/// Tells of refused entries: at once, then what came since.
+#[derive(Debug, Default)]
+pub(super) struct RefusedLog {
+    said: Option<Instant>,
+    untold: usize,
+}
+
+impl RefusedLog {
+    /// So many entries were refused and are kept aside; a person should know, as queries will not find them.
+    pub(super) fn tell(&mut self, stream: &Stream, entries: usize, refusal: &Refusal, now: Instant) {
+        self.untold += entries;
+        if self.said.is_some_and(|said| now.duration_since(said) < REPEAT) {
+            return;
+        }
+        self.said = Some(now);
+        tracing::error!(
+            entries = std::mem::take(&mut self.untold),
+            stream = stream.selector(),
+            reason = refusal.reason.as_str(),
+            "Loki refused entries, which are kept aside as rejected: {}",
+            brief(&refusal.answer)
+        );
     }
 }

@@ -83,7 +83,9 @@ fn in_foreground() -> bool {
 fn cannot_start(program: &OsString, error: &io::Error) -> Failure {
     let name = program.to_string_lossy();
     let hint = match error.kind() {
-        io::ErrorKind::NotFound => "check the name, or give its path; shell syntax needs a shell: testwire run -- sh -c '…'",
+        io::ErrorKind::NotFound => {
+            "check the name, or give its path; shell syntax needs a shell: testwire run -- sh -c '…'"
+        }
         io::ErrorKind::PermissionDenied => "it is a directory, or not executable (chmod +x)",
         _ => "try the command without testwire",
     };

@@ -36,9 +36,9 @@ impl Style {
                 "v" | "v=true" | "test.v" => verbose = true,
                 _ if flag.len() == arg.len() => named = true,
                 // Flags whose value may be the next word; the others take none or are written with `=`.
-                "run" | "skip" | "count" | "timeout" | "p" | "parallel" | "cpu" | "bench" | "benchtime" | "tags" | "o" | "C"
-                | "mod" | "modfile" | "covermode" | "coverpkg" | "coverprofile" | "exec" | "ldflags" | "gcflags" | "fuzz"
-                | "fuzztime" | "shuffle" | "outputdir" | "vet" | "list" => value_next = true,
+                "run" | "skip" | "count" | "timeout" | "p" | "parallel" | "cpu" | "bench" | "benchtime" | "tags"
+                | "o" | "C" | "mod" | "modfile" | "covermode" | "coverpkg" | "coverprofile" | "exec" | "ldflags"
+                | "gcflags" | "fuzz" | "fuzztime" | "shuffle" | "outputdir" | "vet" | "list" => value_next = true,
                 _ => {}
             }
         }
@@ -137,7 +137,8 @@ impl<O: Write, E: Write> GoText<O, E> {
         let verbose = self.style.verbose;
         let Some(package) = self.package(&event.package) else { return };
         let (test, text) = (event.test.as_str(), event.output.as_str());
-        let is_result = ["--- FAIL: ", "--- PASS: ", "--- SKIP: "].iter().any(|word| text.trim_start().starts_with(word));
+        let is_result =
+            ["--- FAIL: ", "--- PASS: ", "--- SKIP: "].iter().any(|word| text.trim_start().starts_with(word));
         if test.is_empty() || (is_result && verbose) {
             package.text.push_str(text);
         } else if is_result {

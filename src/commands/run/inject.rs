@@ -73,7 +73,13 @@ pub fn wants_json(argv: &[OsString]) -> bool {
 
 /// Plans how to run `argv` so that its events can be had. `listeners` is the directory with testwire's listeners,
 /// `events` the file that they write, `env` gives the present environment.
-pub fn inject(argv: &[OsString], listeners: &Path, events: &Path, run_id: &str, env: impl Fn(&str) -> Option<OsString>) -> Injection {
+pub fn inject(
+    argv: &[OsString],
+    listeners: &Path,
+    events: &Path,
+    run_id: &str,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Injection {
     let runner = recognise(argv);
     let mut plan = Injection { runner, ..Injection::none(argv, run_id) };
     match runner {
