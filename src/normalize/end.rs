@@ -29,9 +29,11 @@ pub enum RunEnd {
 
 impl Normalizer {
     /// Ends the run: open tests become `unfinished`, the totals are written, and the last entry says how many
-    /// entries there were. Nothing is written for a run that never began.
+    /// entries there were. Nothing is written for a run that never began, or has ended.
     pub fn finish(&mut self, end: &RunEnd, now: Timestamp, out: &mut dyn EntrySink) -> Option<RunStatus> {
-        self.started?;
+        if self.started.is_none() || self.ended {
+            return None;
+        }
         let now = self.clock(None, now);
         let status = self.run_status(end);
         let why = match end {
@@ -64,6 +66,7 @@ impl Normalizer {
         pairs.push(meta::EXIT_CODE, &code);
         pairs.push(meta::ENTRIES, &entries);
         self.write(key(kind::RUN, status.as_str()), now, &line, &mut pairs, out);
+        self.ended = true;
         Some(status)
     }
 
