@@ -1,7 +1,5 @@
 //! testwire turns any test runner's events and the application's logs into labelled Loki streams, live.
 
-#![warn(missing_docs)]
-
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -17,7 +17,7 @@ const RUN: &str = "run.json";
 
 /// An event file and the directory that it is alone in.
 #[derive(Debug)]
-pub struct EventFile {
+pub(super) struct EventFile {
     directory: PathBuf,
     events: PathBuf,
     /// Held for its lock: it tells others that somebody takes care of this run.
@@ -29,7 +29,7 @@ impl EventFile {
     ///
     /// # Errors
     /// If it cannot be made or written.
-    pub fn create(state_dir: &Path, run: &RunInfo) -> io::Result<Self> {
+    pub(super) fn create(state_dir: &Path, run: &RunInfo) -> io::Result<Self> {
         // Several processes may belong to one run, and names may hold what a path must not.
         let name: String =
             run.run_id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
@@ -43,12 +43,12 @@ impl EventFile {
     }
 
     /// Where listeners write.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.events
     }
 
     /// Removes it: all that it says is safe elsewhere. What cannot be removed is found by the next process.
-    pub fn remove(self) {
+    pub(super) fn remove(self) {
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             tracing::warn!(path = %self.directory.display(), %error, "cannot remove the event file");
         }

@@ -21,7 +21,7 @@ use crate::spool::memory::MemoryQueue;
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
+pub(super) enum Ends {
     /// When its inputs are.
     WithInput,
     /// When [`Session::end`] says so.
@@ -29,7 +29,7 @@ pub enum Ends {
 }
 
 /// A run on its way.
-pub struct Session {
+pub(super) struct Session {
     handle: Handle,
     report: oneshot::Receiver<Report>,
     shipping: Option<Shipping>,
@@ -50,7 +50,7 @@ struct Says {
 }
 
 /// How it all ended.
-pub struct Outcome {
+pub(super) struct Outcome {
     /// What the intake saw.
     pub report: Report,
     /// Entries that Loki has not got.
@@ -61,7 +61,7 @@ pub struct Outcome {
 }
 
 /// What is known of a run before it begins.
-pub fn run_info(settings: &Settings, runner: &str) -> RunInfo {
+pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
     let run = &settings.run;
     let text = |name: &Option<crate::config::Name>| name.as_ref().map(|n| n.as_str().to_owned()).unwrap_or_default();
     let mut metadata = vec![
@@ -87,7 +87,7 @@ pub fn run_info(settings: &Settings, runner: &str) -> RunInfo {
 ///
 /// # Errors
 /// If a secret or certificate cannot be read, or the URL is unusable.
-pub fn client(settings: &Settings) -> Result<Client, Failure> {
+pub(super) fn client(settings: &Settings) -> Result<Client, Failure> {
     let loki = &settings.loki;
     let transport = Transport {
         tenant: loki.tenant.as_ref().map(|t| t.as_str().to_owned()),
@@ -102,7 +102,12 @@ impl Session {
     ///
     /// # Errors
     /// If the client cannot be made (certificates), or the system has no threads or descriptors left.
-    pub fn start(settings: &Settings, feeds: Vec<Feed>, normalizer: Normalizer, ends: Ends) -> Result<Self, Failure> {
+    pub(super) fn start(
+        settings: &Settings,
+        feeds: Vec<Feed>,
+        normalizer: Normalizer,
+        ends: Ends,
+    ) -> Result<Self, Failure> {
         let link = (settings.output == Destination::Loki).then(|| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
         let (output, shipping): (Box<dyn Output>, _) = match settings.output {
@@ -119,13 +124,13 @@ impl Session {
         // A thread, no task: it blocks in poll(2), and at the spool's cap.
         std::thread::Builder::new()
             .name("intake".into())
-            .spawn(move || sender.send(intake.run(ends == Ends::WhenTold)))
+            .spawn(move || drop(sender.send(intake.run(ends == Ends::WhenTold))))
             .map_err(failed)?;
         Ok(Self { handle, report, shipping, drain_timeout: settings.drain_timeout, says })
     }
 
     /// Says where the run can be watched, and `note`, what was done to make the runner speak.
-    pub fn announce(&self, note: &str) {
+    pub(super) fn announce(&self, note: &str) {
         if !note.is_empty() {
             self.says.line(note);
         }
@@ -135,23 +140,23 @@ impl Session {
     }
 
     /// The run is over, as `end` says.
-    pub fn end(&mut self, end: RunEnd) {
+    pub(super) fn end(&mut self, end: RunEnd) {
         self.handle.end(end);
     }
 
     /// Counters as of just now.
-    pub fn live(&self) -> Live {
+    pub(super) fn live(&self) -> Live {
         self.handle.live()
     }
 
     /// Waits for the intake to end by itself.
-    pub async fn intake_ended(&mut self) -> Report {
+    pub(super) async fn intake_ended(&mut self) -> Report {
         // The intake's thread sends a report in every case but a panic, which is a bug that was printed already.
         (&mut self.report).await.unwrap_or_default()
     }
 
     /// How delivery goes, for the line on the terminal; empty if all is well.
-    pub fn delivery_text(&self) -> String {
+    pub(super) fn delivery_text(&self) -> String {
         let Some(shipping) = &self.shipping else { return String::new() };
         let delivery = shipping.shipper.delivery();
         match delivery.state {
@@ -163,13 +168,13 @@ impl Session {
     }
 
     /// Waits for the intake and then, up to the drain timeout, for Loki. A signal ends the second wait.
-    pub async fn finish(mut self) -> Outcome {
+    pub(super) async fn finish(mut self) -> Outcome {
         let report = self.intake_ended().await;
         self.deliver(report).await
     }
 
     /// The second half of [`Session::finish`], for a command that has waited for the intake itself.
-    pub async fn deliver(self, report: Report) -> Outcome {
+    pub(super) async fn deliver(self, report: Report) -> Outcome {
         let Self { shipping, drain_timeout, says, .. } = self;
         let Some(mut shipping) = shipping else {
             return Outcome { report, left: 0, rejected: 0, last_error: None, says };
@@ -227,12 +232,12 @@ impl Shipping {
 
 impl Outcome {
     /// True if every entry has arrived, or is kept where the next process finds it.
-    pub fn is_safe(&self) -> bool {
+    pub(super) fn is_safe(&self) -> bool {
         self.left == 0
     }
 
     /// Says how the run and the delivery ended.
-    pub fn summarise(&self) {
+    pub(super) fn summarise(&self) {
         let report = &self.report;
         let mut text = match report.status {
             None => "no run was seen".to_owned(),
@@ -270,7 +275,7 @@ impl Outcome {
     }
 
     /// The exit code of a command that only forwards. `judge`: a failed run is a failure.
-    pub fn exit(&self, judge: bool) -> Exit {
+    pub(super) fn exit(&self, judge: bool) -> Exit {
         let failed = matches!(self.report.status, Some(RunStatus::Failed | RunStatus::Aborted));
         if self.report.input_error.is_some() || self.report.output_error.is_some() {
             Exit::Input

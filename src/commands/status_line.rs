@@ -43,11 +43,9 @@ impl StatusLine {
 
     /// Shows `text`, cut to the width; adapts to a changed size.
     pub fn show(&mut self, text: &str) {
-        if let Some((rows, columns)) = size() {
-            if (rows, columns) != (self.rows, self.columns) {
-                (self.rows, self.columns) = (rows, columns);
-                self.reserve();
-            }
+        if let Some((rows, columns)) = size().filter(|&size| size != (self.rows, self.columns)) {
+            (self.rows, self.columns) = (rows, columns);
+            self.reserve();
         }
         let text: String = text.chars().filter(|c| !c.is_control()).take(usize::from(self.columns)).collect();
         self.write(&format!("\x1b7\x1b[{};1H\x1b[7m{text}\x1b[0m\x1b[K\x1b8", self.rows));

@@ -87,7 +87,7 @@ impl Pytest {
             self.sections_once = true;
             attributes.push((Cow::Borrowed("python"), Cow::Borrowed(report.python.as_ref())));
         }
-        let started = RunStarted { title: title.trim_end().into(), attributes, ..RunStarted::default() };
+        let started = RunStarted { title: title.trim_end().into(), attributes };
         emit(Event { time: epoch_seconds(report.time), fact: Fact::RunStarted(started) });
     }
 

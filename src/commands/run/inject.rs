@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Runners that `testwire run` can make speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runner {
+pub(super) enum Runner {
     /// Robot Framework, also through pabot: a listener, by `ROBOT_OPTIONS`.
     Robot,
     /// pytest, with or without xdist: a plugin, by `PYTEST_ADDOPTS`.
@@ -18,7 +18,7 @@ pub enum Runner {
 
 impl Runner {
     /// The value of the label `runner`.
-    pub fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Self::Robot => "robot",
             Self::Pytest => "pytest",
@@ -30,7 +30,7 @@ impl Runner {
 
 /// What is run, and how it is made to speak.
 #[derive(Debug)]
-pub struct Injection {
+pub(super) struct Injection {
     /// What was recognised.
     pub runner: Runner,
     /// The command line, with what had to be added.
@@ -43,7 +43,7 @@ pub struct Injection {
 
 impl Injection {
     /// The command as it is.
-    pub fn none(argv: &[OsString], run_id: &str) -> Self {
+    pub(super) fn none(argv: &[OsString], run_id: &str) -> Self {
         let env = vec![("TESTWIRE_RUN_ID", run_id.into())];
         Self { runner: Runner::Plain, argv: argv.to_vec(), env, note: String::new() }
     }
@@ -51,7 +51,7 @@ impl Injection {
 
 /// Names the runner of a command line: the first word that is one, wherever it stands (`uv run pytest`,
 /// `python -m robot`, `bash -c "cd api && pytest"`).
-pub fn recognise(argv: &[OsString]) -> Runner {
+pub(super) fn recognise(argv: &[OsString]) -> Runner {
     let words = argv.iter().filter_map(|arg| arg.to_str()).flat_map(str::split_whitespace);
     let mut last = "";
     for word in words {
@@ -67,13 +67,13 @@ pub fn recognise(argv: &[OsString]) -> Runner {
 }
 
 /// True if `go test` was asked for JSON by the user.
-pub fn wants_json(argv: &[OsString]) -> bool {
+pub(super) fn wants_json(argv: &[OsString]) -> bool {
     argv.iter().any(|arg| matches!(arg.to_str(), Some("-json" | "--json" | "-json=true" | "--json=true")))
 }
 
 /// Plans how to run `argv` so that its events can be had. `listeners` is the directory with testwire's listeners,
 /// `events` the file that they write, `env` gives the present environment.
-pub fn inject(
+pub(super) fn inject(
     argv: &[OsString],
     listeners: &Path,
     events: &Path,
