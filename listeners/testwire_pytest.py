@@ -217,12 +217,12 @@ class _Controller(_Recorder):
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids):
-        self._announce(ids)
+        self._safely(self._announce, ids)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session):
         if not session.config.option.collectonly:
-            self._announce([item.nodeid for item in session.items])
+            self._safely(self._announce, [item.nodeid for item in session.items])
 
     def _announce(self, nodeids):
         if self._collected:
@@ -284,6 +284,9 @@ class _Controller(_Recorder):
     def pytest_sessionfinish(self, session):
         # After the other plugins, which may change the exit status.
         yield
+        self._safely(self._finish, session)
+
+    def _finish(self, session):
         message = self._end or session.shouldfail or session.shouldstop
         fields = {"message": safe_text(message)} if message else {}
         self._emit("SessionFinish", exitstatus=int(session.exitstatus), pid=os.getpid(), time=self._time(), **fields)
