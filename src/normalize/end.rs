@@ -25,6 +25,8 @@ pub enum RunEnd {
     TimedOut,
     /// The run was stopped from outside: why.
     Stopped(String),
+    /// The testwire process that followed the run is dead, and another one ends the run with what there is.
+    Abandoned,
 }
 
 impl Normalizer {
@@ -41,6 +43,7 @@ impl Normalizer {
             RunEnd::Killed(signal) => format!("the runner was killed by signal {signal}"),
             RunEnd::TimedOut => "nothing was heard of the run any more".to_owned(),
             RunEnd::Stopped(why) => why.clone(),
+            RunEnd::Abandoned => "testwire ended before the run".to_owned(),
         };
         self.close_open(&why, now, out);
         self.write_progress(now, out);
@@ -80,9 +83,11 @@ impl Normalizer {
         let broken = open || silent || self.verdict.worst == Some(RunStatus::Aborted);
         match end {
             RunEnd::Killed(_) | RunEnd::TimedOut | RunEnd::Stopped(_) => RunStatus::Aborted,
-            RunEnd::Exited(_) | RunEnd::InputEnded if broken => RunStatus::Aborted,
-            RunEnd::Exited(0) | RunEnd::InputEnded if !failed => RunStatus::Passed,
-            RunEnd::Exited(_) | RunEnd::InputEnded => RunStatus::Failed,
+            RunEnd::Abandoned if self.verdict.finished == 0 => RunStatus::Aborted,
+            _ if broken => RunStatus::Aborted,
+            RunEnd::Exited(code) if *code != 0 => RunStatus::Failed,
+            _ if failed => RunStatus::Failed,
+            RunEnd::Exited(_) | RunEnd::InputEnded | RunEnd::Abandoned => RunStatus::Passed,
         }
     }
 
@@ -94,6 +99,7 @@ impl Normalizer {
             RunEnd::Killed(signal) => write!(line, "\nkilled by signal {signal}").expect("a String takes all"),
             RunEnd::Stopped(why) => write!(line, "\nstopped: {why}").expect("a String takes all"),
             RunEnd::TimedOut => line.push_str("\nnothing was heard of it any more"),
+            RunEnd::Abandoned => line.push_str("\ntestwire ended before the run"),
             RunEnd::InputEnded | RunEnd::Exited(_) => {}
         }
         if !self.verdict.message.is_empty() {
