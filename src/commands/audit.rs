@@ -103,7 +103,12 @@ pub async fn audit(settings: &Settings, run_id: &str, days: u16) -> Result<Exit,
             Some(entries) => format!("of {entries} written"),
             None => "and no end of the run, so what is missing behind the last one cannot be told".to_owned(),
         };
-        println!("run {run_id}{name}: {} entries {end}, {} missing, {} doubled", shard.entries(), finding.missing, finding.doubled);
+        println!(
+            "run {run_id}{name}: {} entries {end}, {} missing, {} doubled",
+            shard.entries(),
+            finding.missing,
+            finding.doubled
+        );
         if !finding.numbers.is_empty() {
             exit = Exit::RunFailed;
             let shown: Vec<_> = finding.numbers.iter().take(20).map(u64::to_string).collect();
@@ -115,7 +120,12 @@ pub async fn audit(settings: &Settings, run_id: &str, days: u16) -> Result<Exit,
 }
 
 /// Finds the run's time and counts its entries, by shard.
-async fn read_back(client: &Client, project: &str, run_id: &str, days: u16) -> Result<BTreeMap<String, Shard>, QueryError> {
+async fn read_back(
+    client: &Client,
+    project: &str,
+    run_id: &str,
+    days: u16,
+) -> Result<BTreeMap<String, Shard>, QueryError> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let project = quoted(project);
     let filter = format!("{} = {}", meta::RUN_ID, quoted(run_id));

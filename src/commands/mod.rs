@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub mod audit;
 mod events_file;
 pub mod pipe;
 pub mod run;

@@ -273,7 +273,8 @@ mod tests {
 
     #[test]
     fn an_old_loki_that_knows_no_categories_is_understood() {
-        let text = r#"{"data":{"resultType":"streams","result":[{"stream":{"a":"b","run_id":"r"},"values":[["1","x"]]}]}}"#;
+        let text =
+            r#"{"data":{"resultType":"streams","result":[{"stream":{"a":"b","run_id":"r"},"values":[["1","x"]]}]}}"#;
         assert_eq!(rows(text).unwrap()[0].get("run_id"), Some("r"));
     }
 

@@ -77,8 +77,8 @@ impl Normalizer {
         let counters = &self.tests.counters;
         let failed =
             counters.failing() > 0 || self.verdict.suite_failed || self.verdict.worst == Some(RunStatus::Failed);
-        // A process that began and did not say that it ended, or tests and suites without an end: it died.
-        let silent = self.verdict.finished == 0 && counters.planned > counters.seen() + counters.running;
+        // A runner that began and did not say that it ended, or tests and suites without an end: it died.
+        let silent = self.verdict.finished < self.verdict.started;
         let open = counters.running > 0 || !self.open_suites.is_empty();
         let broken = open || silent || self.verdict.worst == Some(RunStatus::Aborted);
         match end {

@@ -90,6 +90,7 @@ pub struct Normalizer {
 /// What the runner processes said of themselves.
 #[derive(Debug, Default)]
 struct Verdict {
+    started: u64,
     finished: u64,
     worst: Option<RunStatus>,
     suite_failed: bool,
@@ -179,7 +180,10 @@ impl Normalizer {
         self.start(time.min(now), out);
         match &event.fact {
             Fact::Log(log) => return self.log(log, time, out),
-            Fact::RunStarted(run) => self.run_started(run, time, out),
+            Fact::RunStarted(run) => {
+                self.verdict.started += 1;
+                self.run_started(run, time, out);
+            }
             Fact::Planned(planned) => {
                 if let Some(total) = planned.total {
                     self.tests.plan_total(total);
