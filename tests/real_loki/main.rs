@@ -11,6 +11,8 @@ mod harness;
 #[cfg(test)]
 mod loki;
 #[cfg(test)]
+mod plain;
+#[cfg(test)]
 mod projects;
 #[cfg(test)]
 mod query;
