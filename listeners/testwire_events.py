@@ -11,7 +11,9 @@ import time
 
 _ENV_FILE = "TESTWIRE_EVENTS"
 _ENV_OWNER = "TESTWIRE_EVENTS_OWNER"
-_OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+_OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOINHERIT", "O_BINARY"):  # as far as the system has them
+    _OPEN_FLAGS |= getattr(os, _flag, 0)
 _REOPEN_EVERY = 1.0  # seconds between attempts to open a file that could not be opened
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -33,6 +33,13 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             }
             Ok(Exit::Ok.into())
         }
+        Invocation::Audit { settings, run, days } => {
+            serve(&settings, async { commands::audit::audit(&settings, &run, days).await.map(ExitCode::from) })
+        }
+        Invocation::Flush { settings } => {
+            serve(&settings, async { commands::flush::flush(&settings).await.map(ExitCode::from) })
+        }
+        Invocation::Status { settings, json } => commands::status::status(&settings, json).map(ExitCode::from),
         Invocation::Completions { shell } => {
             use std::io::Write as _;
             // A reader that has seen enough closes the pipe; nothing is lost by that.

@@ -3,4 +3,5 @@
 pub mod encode;
 pub mod entry;
 pub mod push;
+pub mod query;
 pub mod reason;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use prost::bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, Url};
+use reqwest::{RequestBuilder, Response, Url};
 
 use super::reason::Reason;
 
@@ -179,7 +179,7 @@ pub enum Outcome {
 /// body and then "succeeds". A proxy that the system names is used, but never to this machine itself.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     url: Url,
     auth: Auth,
 }
@@ -215,17 +215,29 @@ impl Client {
     /// Sends one body of [`super::encode::Packer::body`] and says what became of it.
     pub async fn push(&self, body: Bytes) -> Outcome {
         let request = self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/x-protobuf").body(body);
-        let request = match &self.auth {
-            Auth::None => request,
-            Auth::Basic { user, password } => request.basic_auth(user, Some(&password.0)),
-            Auth::Bearer(token) => request.bearer_auth(&token.0),
-        };
-        match request.send().await {
+        match self.authorised(request).send().await {
             Ok(response) => classify(response).await,
             Err(error) => {
                 let class = if error.is_timeout() { RetryClass::Timeout } else { RetryClass::Connection };
                 Outcome::Retry { class, after: None, error: chain(&error.without_url()) }
             }
+        }
+    }
+
+    /// The URL of another path of the same Loki, such as `/ready`.
+    pub(super) fn sibling(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        let base = url.path().strip_suffix(PUSH_PATH).unwrap_or_default().to_owned();
+        url.set_path(&(base + path));
+        url
+    }
+
+    /// Says who asks.
+    pub(super) fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.auth {
+            Auth::None => request,
+            Auth::Basic { user, password } => request.basic_auth(user, Some(&password.0)),
+            Auth::Bearer(token) => request.bearer_auth(&token.0),
         }
     }
 }
@@ -339,7 +351,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

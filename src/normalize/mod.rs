@@ -6,6 +6,7 @@ mod counters;
 mod end;
 mod render;
 mod signature;
+mod snapshot;
 mod tests;
 mod text;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use counters::Counters;
 pub use end::RunEnd;
 pub use signature::signature;
+pub use snapshot::{OpenTest, Snapshot};
 pub use text::MAX_LINE;
 
 use crate::event::{Event, Fact, LogLine, RunStatus, Status, TestRef, Timestamp};
@@ -33,7 +35,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 const REPLAY_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// What is known of a run from outside its events.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RunInfo {
     /// Identity of the run.
     pub run_id: String,
@@ -78,6 +80,7 @@ pub struct Normalizer {
     failed_suites: Vec<String>,
     verdict: Verdict,
     changed: bool,
+    ended: bool,
     last_progress: Timestamp,
     /// Latest time of an event, for a run that is told after the fact; `None` for one that is running.
     replayed: Option<Timestamp>,
@@ -114,6 +117,7 @@ impl Normalizer {
             failed_suites: Vec::new(),
             verdict: Verdict::default(),
             changed: false,
+            ended: false,
             last_progress: Timestamp::default(),
             replayed: None,
             line: String::new(),

@@ -5,7 +5,7 @@
 //! `--- FAIL` line, and shows packages that pass, if they were named, by their `ok` line only (cmd/go/internal/test,
 //! `testing.flushToParent`, `testing.chattyPrinter`; read with Go 1.26).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::{self, Write};
 
@@ -64,6 +64,8 @@ struct Package {
     text: String,
     /// By open test, what go prints below its result: its log, and the results of its subtests.
     below: HashMap<String, String>,
+    /// Tests that were started and have no result.
+    open: HashSet<String>,
     /// The test that a log line belongs to if nothing says otherwise (`testing.chattyPrinter`).
     last_named: String,
     over: bool,
@@ -72,7 +74,9 @@ struct Package {
 impl Package {
     /// Puts a test's result below its parent's, which is still to come, or prints it if it has none.
     fn report(&mut self, test: &str, report: &str) {
-        let Some((parent, _)) = test.rsplit_once('/') else {
+        // A slash may be part of a name, so the parent is the nearest test by that name, not by the last slash.
+        let ancestors = test.rmatch_indices('/').map(|(at, _)| test.split_at(at).0);
+        let Some(parent) = ancestors.into_iter().find(|name| self.open.contains(*name)) else {
             return self.text.push_str(report);
         };
         let below = self.below.entry(parent.to_owned()).or_default();
@@ -119,6 +123,11 @@ impl<O: Write, E: Write> GoText<O, E> {
             "build-fail" => self.failed = true,
             "start" => self.packages.push(Package { name: event.package, ..Package::default() }),
             "output" => self.output(&event),
+            "run" => {
+                if let Some(package) = self.package(&event.package) {
+                    package.open.insert(event.test);
+                }
+            }
             "pass" | "fail" | "skip" if event.test.is_empty() => {
                 self.failed |= event.action == "fail";
                 self.package_over(&event);
@@ -143,6 +152,7 @@ impl<O: Write, E: Write> GoText<O, E> {
             package.text.push_str(text);
         } else if is_result {
             let below = package.below.remove(test).unwrap_or_default();
+            package.open.remove(test);
             if text.starts_with("--- FAIL: ") {
                 package.report(test, &format!("{text}{below}"));
             }
