@@ -1,5 +1,7 @@
 //! What each command does.
 
+pub mod check;
+pub mod dashboards;
 mod events_file;
 pub mod pipe;
 pub mod run;
