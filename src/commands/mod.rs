@@ -6,4 +6,4 @@ mod events_file;
 pub mod pipe;
 pub mod run;
 mod session;
-pub mod status_line;
+mod status_line;
