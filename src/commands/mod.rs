@@ -1,8 +1,10 @@
 //! What each command does.
 
 pub mod audit;
+pub mod check;
+pub mod dashboards;
 mod events_file;
 pub mod pipe;
 pub mod run;
 mod session;
-pub mod status_line;
+mod status_line;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::status_line::progress_text;
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
@@ -147,6 +148,11 @@ impl Session {
     /// Counters as of just now.
     pub(super) fn live(&self) -> Live {
         self.handle.live()
+    }
+
+    /// How the run and its delivery go, for the status line.
+    pub(super) fn status_text(&self) -> String {
+        format!("{}{}", progress_text(&self.live().progress), self.delivery_text())
     }
 
     /// Waits for the intake to end by itself.

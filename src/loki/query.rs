@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::push::{Client, brief, chain};
+use super::push::{Client, brief};
 use crate::event::Timestamp;
 
 /// Loki's default for `max_entries_limit_per_query`.
@@ -109,7 +109,6 @@ impl Client {
             url.query_pairs_mut().extend_pairs(params);
         }
         let request = self.http.get(url).timeout(timeout).header("X-Loki-Response-Encoding-Flags", "categorize-labels");
-        let broken = |error: reqwest::Error| QueryError::Connection(chain(&error.without_url()));
         let mut response = self.authorised(request).send().await.map_err(broken)?;
         let status = response.status().as_u16();
         let max = if status == 200 { max } else { SMALL_BODY_MAX };
@@ -243,6 +242,18 @@ fn rows(text: &str) -> Result<Vec<Row>, QueryError> {
     }
     rows.sort_by_key(|row| row.time);
     Ok(rows)
+}
+
+/// What broke, in the words of the lowest layer: those above it only say that a request was sent.
+fn broken(error: reqwest::Error) -> QueryError {
+    if error.is_timeout() {
+        return QueryError::Connection("no answer in time".into());
+    }
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    QueryError::Connection(cause.to_string())
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, QueryError> {

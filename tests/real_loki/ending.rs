@@ -158,7 +158,11 @@ async fn a_killed_robot_leaves_an_aborted_run_with_the_rest_counted_right() {
 async fn a_killed_pytest_leaves_an_aborted_run_with_the_rest_counted_right() {
     let recorded = killed(&PYTEST).await;
     assert_eq!(recorded.end().number("planned"), 121);
-    assert!(recorded.end().number("done") > 0 && recorded.never_ran().0 > 0, "it was half way: {}", recorded.end().line);
+    assert!(
+        recorded.end().number("done") > 0 && recorded.never_ran().0 > 0,
+        "it was half way: {}",
+        recorded.end().line
+    );
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ use crate::sample_runs::sample_runs;
 /// The bytes of a line as a line of a log entry: what is no UTF-8 is replaced.
 fn texts(output: &[u8]) -> Vec<String> {
     let output = output.strip_suffix(b"\n").unwrap_or(output);
-    output.split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned()).collect()
+    output
+        .split(|byte| *byte == b'\n')
+        .map(|line| String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -49,7 +52,10 @@ async fn every_line_of_a_plain_command_is_a_log_entry_and_every_byte_is_passed_t
     }
     expected.sort_unstable();
     expected_err.sort_unstable();
-    assert_eq!((out, err), (expected.iter().map(String::as_str).collect(), expected_err.iter().map(String::as_str).collect()));
+    assert_eq!(
+        (out, err),
+        (expected.iter().map(String::as_str).collect(), expected_err.iter().map(String::as_str).collect())
+    );
     // The long one is in parts, none of which is cut.
     let mut parts: Vec<_> = recorded.rows.iter().filter(|row| !row.get("part").is_empty()).collect();
     parts.sort_by_key(|row| row.get("part"));
@@ -60,7 +66,8 @@ async fn every_line_of_a_plain_command_is_a_log_entry_and_every_byte_is_passed_t
 #[tokio::test]
 async fn a_plain_command_that_ends_well_has_passed() {
     let (loki, project, scratch) = (Loki::get(), unique_project("plain"), Scratch::new());
-    let typed = ["run", "--loki-url", loki.url(), "--project", &project, "--run-id", "r", "--", "sh", "-c", "echo hello"];
+    let typed =
+        ["run", "--loki-url", loki.url(), "--project", &project, "--run-id", "r", "--", "sh", "-c", "echo hello"];
     let wrapped = run(&mut scratch.testwire(typed), b"");
     assert_eq!((wrapped.code, wrapped.out().as_str()), (0, "hello\n"));
     let recorded = Recorded::read(loki, &project, "r").await;

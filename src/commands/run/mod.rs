@@ -10,13 +10,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
-
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::events_file;
 use super::session::{Ends, Session, run_info};
-use super::status_line::{StatusLine, progress_text};
+use super::status_line::StatusLine;
 use crate::config::Settings;
 use crate::decode::Format;
 use crate::event;
@@ -27,9 +24,6 @@ use crate::source::Source;
 use crate::source::follow::Follow;
 use child::{Child, Ended};
 use inject::{Injection, Runner, inject, wants_json};
-
-/// How often the line on the terminal is drawn anew.
-const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs `argv` and ends with its exit code, whatever becomes of the delivery. Without `injection` the command is run as it
 /// is: its output lines are log lines, and its exit code is the result.
@@ -50,7 +44,7 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
     normalizer.set_command(argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" "));
     let mut session = Session::start(settings, feeds, normalizer, Ends::WhenTold)?;
     session.announce(&plan.note);
-    let ended = attend(child, &mut session, StatusLine::take(settings)).await?;
+    let ended = attend(child, &session, StatusLine::new(settings)).await?;
     session.end(ended.run_end());
     let outcome = session.finish().await;
     outcome.summarise();
@@ -61,17 +55,11 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
 }
 
 /// Waits for the command, showing how it goes.
-async fn attend(mut child: Child, session: &mut Session, mut line: Option<StatusLine>) -> Result<Ended, Failure> {
-    let mut draw = interval(DRAW_EVERY);
-    draw.set_missed_tick_behavior(MissedTickBehavior::Skip);
+async fn attend(mut child: Child, session: &Session, mut line: StatusLine) -> Result<Ended, Failure> {
     loop {
         tokio::select! {
             ended = child.wait() => return ended,
-            _ = draw.tick(), if line.is_some() => {
-                if let Some(line) = &mut line {
-                    line.show(&format!("{}{}", progress_text(&session.live().progress), session.delivery_text()));
-                }
-            }
+            () = line.due() => line.show(&session.status_text()),
         }
     }
 }

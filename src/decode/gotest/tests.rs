@@ -258,7 +258,7 @@ fn a_package_that_failed_without_a_test_says_why() {
         [
             "stdout -: TestMain: no database",
             "runner -: FAIL\texample.com/p\t0.007s",
-            "failed example.com/p <TestMain: no database>"
+            "failed example.com/p <TestMain: no database>",
             "end",
         ]
     );
