@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod dashboards;
 mod events_file;
+pub mod listen;
 pub mod pipe;
 pub mod run;
 mod session;

@@ -38,16 +38,17 @@ pub(super) struct Session {
     says: Says,
 }
 
-struct Shipping {
-    shipper: Shipper<MemoryQueue>,
-    queue: Arc<MemoryQueue>,
+/// The shipping side and its queue.
+pub(super) struct Shipping {
+    pub(super) shipper: Shipper<MemoryQueue>,
+    pub(super) queue: Arc<MemoryQueue>,
 }
 
 /// Speaks to the person, unless `--quiet`.
-struct Says {
-    quiet: bool,
-    loki: String,
-    link: Option<String>,
+pub(super) struct Says {
+    pub(super) quiet: bool,
+    pub(super) loki: String,
+    pub(super) link: Option<String>,
 }
 
 /// How it all ended.
@@ -84,6 +85,21 @@ pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
     }
 }
 
+/// Where entries go, and for Loki the shipping side.
+///
+/// # Errors
+/// As [`client`].
+pub(super) fn output(settings: &Settings) -> Result<(Box<dyn Output>, Option<Shipping>), Failure> {
+    Ok(match settings.output {
+        Destination::Loki => {
+            let shipping = Shipping::start(settings)?;
+            (Box::new(ToQueue::new(Arc::clone(&shipping.queue))), Some(shipping))
+        }
+        Destination::Ndjson => (Box::new(ToNdjson::new(io::stdout())), None),
+        Destination::None => (Box::new(ToNothing), None),
+    })
+}
+
 /// A client for the configured Loki; the secrets are read here.
 ///
 /// # Errors
@@ -111,14 +127,7 @@ impl Session {
     ) -> Result<Self, Failure> {
         let link = (settings.output == Destination::Loki).then(|| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
-        let (output, shipping): (Box<dyn Output>, _) = match settings.output {
-            Destination::Loki => {
-                let shipping = Shipping::start(settings)?;
-                (Box::new(ToQueue::new(Arc::clone(&shipping.queue))), Some(shipping))
-            }
-            Destination::Ndjson => (Box::new(ToNdjson::new(io::stdout())), None),
-            Destination::None => (Box::new(ToNothing), None),
-        };
+        let (output, shipping) = output(settings)?;
         let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot start the intake").cause(&e);
         let (intake, handle) = Intake::new(feeds, normalizer, output, ends == Ends::WithInput).map_err(failed)?;
         let (sender, report) = oneshot::channel();
@@ -203,7 +212,7 @@ impl Shipping {
     }
 
     /// Entries that are left when all were sent, the time is over, or a signal came.
-    async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
+    pub(super) async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
         use crate::spool::Queue as _;
         self.queue.close();
         let begun = Instant::now();
@@ -298,7 +307,7 @@ impl Outcome {
 }
 
 impl Says {
-    fn line(&self, text: &str) {
+    pub(super) fn line(&self, text: &str) {
         if !self.quiet {
             eprint_line(&format!("testwire: {text}"));
         }
@@ -306,7 +315,7 @@ impl Says {
 }
 
 /// A closed standard error is no reason to stop.
-fn eprint_line(text: &str) {
+pub(super) fn eprint_line(text: &str) {
     writeln!(io::stderr(), "{text}").ok();
 }
 

@@ -11,5 +11,6 @@
 //! the drain timeout allows.
 
 pub mod feed;
+pub mod hub;
 pub mod intake;
 pub mod output;

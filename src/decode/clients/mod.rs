@@ -1,0 +1,116 @@
+//! Requests of HTTP clients → facts about runs, and the answers that the clients need.
+//!
+//! Each client has a file: `parse` turns a body into a message, without state and before anything is queued; the state
+//! machine turns messages into events of the runs that it knows. Wire formats: `docs/client-protocols.md`.
+
+pub mod own;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::event::{Event, Timestamp};
+
+/// What is known of a request beside its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Who asks.
+    pub peer: IpAddr,
+    /// Query parameter `project`; empty if not there.
+    pub project: String,
+    /// Query parameter `env`; empty if not there.
+    pub env: String,
+    /// Query parameter `run_id`; empty if not there.
+    pub run_id: String,
+}
+
+/// A request that was understood.
+#[derive(Debug)]
+pub enum Message {
+    /// testwire's own events.
+    Own(own::Piece),
+}
+
+/// What is known of a run when it begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFacts {
+    /// Its id; empty: it has none of its own.
+    pub run_id: String,
+    /// Label `runner`.
+    pub runner: String,
+    /// Label `service_name`; empty: as configured.
+    pub project: String,
+    /// Label `env`; empty: as configured.
+    pub env: String,
+    /// Machine; empty: this one.
+    pub host: String,
+    /// Facts for the run's own entries, by names that match `[a-z][a-z0-9_]*`.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// The runs that are on, as a client's state machine sees them. `key` is the client's own name for a run.
+pub trait Runs {
+    /// A run begins. Nothing happens if it is on.
+    fn open(&mut self, key: &str, facts: RunFacts);
+    /// Something happened in a run that is on.
+    fn event(&mut self, key: &str, event: &Event<'_>);
+    /// It is over.
+    fn close(&mut self, key: &str);
+    /// It is over unless something comes soon: a run of several processes has no one end.
+    fn close_soon(&mut self, key: &str);
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+}
+
+/// What a client is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Media type of the body; empty for an empty body.
+    pub media_type: &'static str,
+    /// The body.
+    pub body: Cow<'static, str>,
+}
+
+impl Answer {
+    /// No body.
+    pub const fn empty(status: u16) -> Self {
+        Self { status, media_type: "", body: Cow::Borrowed("") }
+    }
+
+    /// A JSON document.
+    pub fn json(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, media_type: "application/json", body: body.into() }
+    }
+
+    /// `{"error": "…"}`.
+    pub fn error(status: u16, error: &str) -> Self {
+        Self::json(status, serde_json::json!({ "error": error }).to_string())
+    }
+}
+
+/// The state machines of all clients.
+#[derive(Default)]
+pub struct Clients {
+    own: own::Own,
+}
+
+impl Clients {
+    /// Takes a message.
+    pub fn take(&mut self, message: Message, runs: &mut dyn Runs) -> Answer {
+        match message {
+            Message::Own(piece) => self.own.take(&piece, runs),
+        }
+    }
+
+    /// A run is over for another reason than the client's own word.
+    pub fn forget(&mut self, key: &str) {
+        self.own.forget(key);
+    }
+}
+
+/// A value that becomes a label or a run's id: control characters become spaces, and it is cut at 128 characters.
+pub(crate) fn name(text: &str) -> String {
+    let spaced = text.replace(char::is_control, " ");
+    spaced.trim().chars().take(128).collect()
+}

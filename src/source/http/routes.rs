@@ -1,0 +1,221 @@
+//! Which path means what, and the answers that are the same for all.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Method, Request, Response};
+
+use super::body::{self, BodyError};
+use super::door::Shut;
+use super::metrics::Endpoint;
+use super::{App, auth};
+use crate::decode::clients::{Answer, Context, Message, own};
+
+/// What a path stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Events,
+    Alive,
+    Ready,
+    Metrics,
+}
+
+impl Route {
+    /// A slash more or less at the end, or at the beginning where a base URL ended in one, means the same; there are no
+    /// redirects, because clients make a GET of a redirected POST.
+    fn of(path: &str) -> Option<Self> {
+        Some(match path.trim_matches('/') {
+            "v1/events" => Self::Events,
+            "healthz" => Self::Alive,
+            "ready" => Self::Ready,
+            "metrics" => Self::Metrics,
+            _ => return None,
+        })
+    }
+
+    fn endpoint(self) -> Endpoint {
+        match self {
+            Self::Events => Endpoint::Events,
+            Self::Alive | Self::Ready | Self::Metrics => Endpoint::Health,
+        }
+    }
+
+    fn is_read(self) -> bool {
+        matches!(self, Self::Alive | Self::Ready | Self::Metrics)
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer(app: &App, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (shown, path) = auth::prefix(request.uri().path());
+    let route = Route::of(path);
+    let allowed = is_allowed(app, route, shown, &request);
+    let method = request.method().clone();
+    let answer = match (route, allowed) {
+        (_, Err(answer)) => answer,
+        (None, Ok(())) => Answer::error(404, "there is nothing at this path"),
+        (Some(route), Ok(())) if route.is_read() => match method {
+            Method::GET | Method::HEAD => read_only(app, route),
+            _ => Answer::error(405, "only GET works here"),
+        },
+        (Some(_), Ok(())) if method != Method::POST => Answer::error(405, "only POST works here"),
+        (Some(route), Ok(())) => post(app, route, peer, request).await,
+    };
+    app.counts.count(route.map_or(Endpoint::Other, Route::endpoint), answer.status);
+    respond(answer, route.is_some_and(Route::is_read))
+}
+
+fn is_allowed(app: &App, route: Option<Route>, shown: Option<&str>, request: &Request<Incoming>) -> Result<(), Answer> {
+    if matches!(route, Some(Route::Alive | Route::Ready)) {
+        return Ok(());
+    }
+    match &app.token {
+        Some(token) => {
+            let shown = auth::bearer(request.headers()).or(shown);
+            if shown.is_some_and(|shown| token.is(shown)) {
+                Ok(())
+            } else {
+                Err(Answer::error(401, "the token is missing or wrong"))
+            }
+        }
+        // A page in a browser on this machine reaches loopback, too, but no client is one.
+        None if request.headers().contains_key(ORIGIN) => Err(Answer::error(403, "browsers must show a token")),
+        None => Ok(()),
+    }
+}
+
+fn read_only(app: &App, route: Route) -> Answer {
+    let text = |status, body: String| Answer { status, media_type: "text/plain; charset=utf-8", body: body.into() };
+    match route {
+        Route::Alive => text(200, "ok\n".into()),
+        Route::Ready if app.door.is_open() => text(200, "ready\n".into()),
+        Route::Ready => text(503, "the spool is full\n".into()),
+        Route::Metrics => {
+            let mut out = String::with_capacity(8 << 10);
+            app.counts.write(&mut out);
+            (app.more_metrics)(&mut out);
+            Answer { status: 200, media_type: "text/plain; version=0.0.4; charset=utf-8", body: out.into() }
+        }
+        Route::Events => Answer::error(405, "only POST works here"),
+    }
+}
+
+async fn post(app: &App, route: Route, peer: IpAddr, request: Request<Incoming>) -> Answer {
+    let context = context(peer, request.uri().query().unwrap_or_default());
+    let result = match route {
+        Route::Events => events(app, &context, request).await,
+        Route::Alive | Route::Ready | Route::Metrics => return read_only(app, route),
+    };
+    result.unwrap_or_else(|error| error)
+}
+
+/// Takes a body of any length line by line, while it comes.
+async fn events(app: &App, context: &Context, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let (head, incoming) = request.into_parts();
+    let mut parts = body::Parts::new(&head.headers, incoming, app.max_body).map_err(refused)?;
+    let number = app.bodies.fetch_add(1, Relaxed);
+    let mut piece: Option<own::Piece> = None;
+    let mut held = Vec::new();
+    let mut answer = Answer::empty(204);
+    let broken = loop {
+        let part = match parts.next(true).await {
+            Ok(Some(part)) => part,
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        };
+        app.counts.count_bytes(part.len());
+        let old = held.len();
+        if held.is_empty() {
+            held = part
+        } else {
+            held.extend_from_slice(&part)
+        }
+        if held.len() > app.max_body {
+            break Some(BodyError::TooLarge);
+        }
+        let Some(end) = held.get(old..).and_then(|fresh| memchr::memrchr(b'\n', fresh)) else { continue };
+        let rest = held.split_off(old + end + 1);
+        answer = hand_in(app, context, &mut piece, std::mem::replace(&mut held, rest), number, false).await?;
+    };
+    // What came of a broken body counts; its last line may be cut, and is none.
+    let lines = if broken.is_some() { Vec::new() } else { held };
+    if piece.is_some() || !lines.is_empty() {
+        answer = hand_in(app, context, &mut piece, lines, number, true).await?;
+    }
+    match broken {
+        None => Ok(answer),
+        Some(error) => Err(refused(error)),
+    }
+}
+
+async fn hand_in(
+    app: &App,
+    context: &Context,
+    before: &mut Option<own::Piece>,
+    lines: Vec<u8>,
+    number: u64,
+    last: bool,
+) -> Result<Answer, Answer> {
+    let piece = match before.as_ref() {
+        Some(before) => before.next(lines),
+        None => own::Piece::first(context, lines, number),
+    };
+    *before = Some(piece.next(Vec::new()));
+    app.door.hand_in(Message::Own(own::Piece { last, ..piece })).await.map_err(shut)
+}
+
+fn context(peer: IpAddr, query: &str) -> Context {
+    let mut context = Context { peer, project: String::new(), env: String::new(), run_id: String::new() };
+    for (name, value) in reqwest::Url::parse(&format!("http://x/?{query}")).iter().flat_map(|url| url.query_pairs()) {
+        let to = match &*name {
+            "project" => &mut context.project,
+            "env" => &mut context.env,
+            "run_id" => &mut context.run_id,
+            _ => continue,
+        };
+        *to = crate::decode::clients::name(&value);
+    }
+    context
+}
+
+fn refused(error: BodyError) -> Answer {
+    match error {
+        BodyError::TooLarge => Answer::error(413, "the body, or a line of it, is too large; see --max-body"),
+        BodyError::Slow => Answer::error(408, "the body came too slowly"),
+        BodyError::NoRoom => shut(Shut::Busy),
+        BodyError::Broken(why) => Answer::error(400, why),
+        BodyError::Encoding => Answer::error(415, "bodies may be packed with gzip only"),
+    }
+}
+
+fn shut(shut: Shut) -> Answer {
+    match shut {
+        Shut::Busy => Answer::error(503, "too much waits for Loki; try again"),
+        Shut::Ending => Answer::error(503, "testwire is ending"),
+    }
+}
+
+fn respond(answer: Answer, reads: bool) -> Response<Full<Bytes>> {
+    let body = match answer.body {
+        std::borrow::Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        std::borrow::Cow::Owned(text) => Bytes::from(text),
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = hyper::StatusCode::from_u16(answer.status).expect("answers have statuses of HTTP");
+    let headers = response.headers_mut();
+    if !answer.media_type.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.media_type));
+    }
+    match answer.status {
+        401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        405 => drop(headers.insert(ALLOW, HeaderValue::from_static(if reads { "GET, HEAD" } else { "POST" }))),
+        // What is left of the body is not read.
+        408 | 413 => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
+        503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+        _ => {}
+    }
+    response
+}

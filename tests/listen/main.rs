@@ -1,0 +1,6 @@
+//! `testwire listen`, asked over real connections.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod daemon;
+mod own;
+mod server;
