@@ -8,6 +8,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::session::{Says, Shipping, eprint_line, output, run_info};
 use crate::config::Settings;
+use crate::decode::clients::Clients;
 use crate::exit::{Exit, Failure};
 use crate::pipeline::hub::{Hub, HubReport};
 use crate::ship::Stats;
@@ -49,7 +50,9 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
         // Clients bring ids of runs that other processes may have parts of.
         common.shard = common.run_id.rsplit('-').next().unwrap_or_default().to_owned();
     }
-    let hub = Hub::new(jobs, common, settings.listen.run_timeout, output);
+    let timezone = settings.timezone;
+    let clients = Clients::new(Box::new(move |wall| timezone.timestamp(wall)));
+    let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output);
     let report = start(hub)?;
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));

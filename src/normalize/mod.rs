@@ -19,7 +19,7 @@ pub use counters::Counters;
 pub use end::RunEnd;
 pub use signature::signature;
 pub use snapshot::{OpenTest, Snapshot};
-pub use text::MAX_LINE;
+pub use text::{MAX_LINE, pieces};
 
 use crate::event::{Event, Fact, LogLine, RunStatus, Status, TestRef, Timestamp};
 use crate::loki::entry::{Entry, EntrySink, Stream};

@@ -62,7 +62,7 @@ pub(super) fn after_first_line(message: &str) -> &str {
 
 /// Cuts a line into pieces of at most [`MAX_LINE`] bytes, at line ends where there are any near; nothing is lost
 /// but the line ends at the cuts.
-pub(super) fn pieces(text: &str) -> Vec<&str> {
+pub fn pieces(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while rest.len() > MAX_LINE {

@@ -7,9 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::ambient::AmbientWriter;
 use super::intake::now;
 use super::output::{Mark, Output, OutputError};
-use crate::decode::clients::{Answer, Clients, RunFacts, Runs};
+use crate::decode::clients::{Ambient, Answer, Clients, RunFacts, Runs};
 use crate::event::{Event, Timestamp};
 use crate::names::meta;
 use crate::normalize::{Normalizer, RunEnd, RunInfo, Snapshot};
@@ -55,6 +56,7 @@ struct Open {
     projects: Values,
     envs: Values,
     runners: Values,
+    ambient: AmbientWriter,
     now: Timestamp,
     report: HubReport,
 }
@@ -69,10 +71,10 @@ struct Run {
 
 /// Bounds the values of a label.
 #[derive(Default)]
-struct Values(HashSet<String>);
+pub(super) struct Values(HashSet<String>);
 
 impl Values {
-    fn bounded(&mut self, value: String) -> String {
+    pub(super) fn bounded(&mut self, value: String) -> String {
         if value.is_empty() || self.0.contains(&value) {
             return value;
         }
@@ -86,7 +88,13 @@ impl Values {
 
 impl Hub {
     /// A hub without runs. `common` is what all runs have in common, its `shard` the name of this process.
-    pub fn new(jobs: Receiver<Job>, common: RunInfo, timeout: Duration, output: Box<dyn Output>) -> Self {
+    pub fn new(
+        jobs: Receiver<Job>,
+        clients: Clients,
+        common: RunInfo,
+        timeout: Duration,
+        output: Box<dyn Output>,
+    ) -> Self {
         let open = Open {
             common,
             timeout,
@@ -96,10 +104,11 @@ impl Hub {
             projects: Values::default(),
             envs: Values::default(),
             runners: Values::default(),
+            ambient: AmbientWriter::default(),
             now: now(),
             report: HubReport::default(),
         };
-        Self { jobs, clients: Clients::default(), open }
+        Self { jobs, clients, open }
     }
 
     /// Runs until nobody can hand in messages any more; then ends the runs that are on.
@@ -185,7 +194,9 @@ impl Open {
     fn info(&mut self, facts: RunFacts) -> RunInfo {
         let or = |own: String, common: &String| if own.is_empty() { common.clone() } else { own };
         let run_id = if facts.run_id.is_empty() {
-            format!("{}-{}", self.common.run_id, self.report.runs)
+            let word = self.common.shard.as_str();
+            let begun = chrono::DateTime::from_timestamp_nanos(facts.begun.unwrap_or(self.now).0);
+            format!("{}-{word}-{}", begun.format("%Y%m%dT%H%M%SZ"), self.report.runs)
         } else {
             facts.run_id.clone()
         };
@@ -252,6 +263,14 @@ impl Runs for Open {
         if let Some(run) = self.runs.get_mut(key) {
             run.closing = Some(Instant::now() + GRACE);
         }
+    }
+
+    fn ambient(&mut self, what: &Ambient) {
+        let or = |own: String, common: &String| if own.is_empty() { common.clone() } else { own };
+        let project = or(self.projects.bounded(what.project.clone()), &self.common.project);
+        let env = or(self.envs.bounded(what.env.clone()), &self.common.env);
+        self.ambient.write(what, project, env, self.now, &mut *self.output);
+        self.report.entries += 1;
     }
 
     fn now(&self) -> Timestamp {

@@ -3,4 +3,6 @@
 
 mod daemon;
 mod own;
+mod realtime;
+mod replay;
 mod server;

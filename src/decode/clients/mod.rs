@@ -3,12 +3,15 @@
 //! Each client has a file: `parse` turns a body into a message, without state and before anything is queued; the state
 //! machine turns messages into events of the runs that it knows. Wire formats: `docs/client-protocols.md`.
 
+mod json;
 pub mod own;
+mod python;
+pub mod realtime;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Level, Timestamp};
 
 /// What is known of a request beside its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Context {
 pub enum Message {
     /// testwire's own events.
     Own(own::Piece),
+    /// A RealtimeResults listener, tailer or scraper.
+    Realtime(realtime::Parsed, Context),
 }
 
 /// What is known of a run when it begins.
@@ -43,6 +48,8 @@ pub struct RunFacts {
     pub env: String,
     /// Machine; empty: this one.
     pub host: String,
+    /// When it began, if that is known before its first event; part of the id of a run that has none.
+    pub begun: Option<Timestamp>,
     /// Facts for the run's own entries, by names that match `[a-z][a-z0-9_]*`.
     pub attributes: Vec<(String, String)>,
 }
@@ -57,9 +64,35 @@ pub trait Runs {
     fn close(&mut self, key: &str);
     /// It is over unless something comes soon: a run of several processes has no one end.
     fn close_soon(&mut self, key: &str);
+    /// A log line or a metric that belongs to no run.
+    fn ambient(&mut self, what: &Ambient);
     /// The wall clock.
     fn now(&self) -> Timestamp;
 }
+
+/// A log line or a metric that belongs to no run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ambient {
+    /// Value and unit of a metric; `None` for a log line.
+    pub metric: Option<(f64, String)>,
+    /// Label `source`: the log, or what is measured.
+    pub source: String,
+    /// When; `None`: now.
+    pub time: Option<Timestamp>,
+    /// Severity, if the line has one.
+    pub level: Option<Level>,
+    /// The line.
+    pub text: String,
+    /// Machine; empty: not known.
+    pub host: String,
+    /// Label `service_name`; empty: as configured.
+    pub project: String,
+    /// Label `env`; empty: as configured.
+    pub env: String,
+}
+
+/// The instant at which clocks of the configured zone show a time.
+pub type Zone = dyn Fn(chrono::NaiveDateTime) -> Option<Timestamp> + Send;
 
 /// What a client is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,22 +123,30 @@ impl Answer {
 }
 
 /// The state machines of all clients.
-#[derive(Default)]
 pub struct Clients {
+    zone: Box<Zone>,
     own: own::Own,
+    realtime: realtime::Realtime,
 }
 
 impl Clients {
+    /// Without runs. `zone` reads times that name no zone.
+    pub fn new(zone: Box<Zone>) -> Self {
+        Self { zone, own: own::Own::default(), realtime: realtime::Realtime::default() }
+    }
+
     /// Takes a message.
     pub fn take(&mut self, message: Message, runs: &mut dyn Runs) -> Answer {
         match message {
             Message::Own(piece) => self.own.take(&piece, runs),
+            Message::Realtime(parsed, context) => self.realtime.take(&parsed, &context, &self.zone, runs),
         }
     }
 
     /// A run is over for another reason than the client's own word.
     pub fn forget(&mut self, key: &str) {
         self.own.forget(key);
+        self.realtime.forget(key);
     }
 }
 
@@ -113,4 +154,17 @@ impl Clients {
 pub(crate) fn name(text: &str) -> String {
     let spaced = text.replace(char::is_control, " ");
     spaced.trim().chars().take(128).collect()
+}
+
+/// The severity that a word means.
+fn level(word: &str) -> Option<Level> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "trace" | "verbose" => Level::Trace,
+        "debug" => Level::Debug,
+        "info" | "notice" | "html" => Level::Info,
+        "warn" | "warning" | "skip" => Level::Warn,
+        "error" | "fail" => Level::Error,
+        "fatal" | "critical" | "alert" | "emergency" => Level::Fatal,
+        _ => return None,
+    })
 }

@@ -9,14 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub enum Endpoint {
     /// testwire's own events.
     Events,
+    /// RealtimeResults.
+    Realtime,
     /// Health, readiness and metrics.
     Health,
     /// Anything else.
     Other,
 }
 
-const ENDPOINTS: [(Endpoint, &str); 3] =
-    [(Endpoint::Events, "events"), (Endpoint::Health, "health"), (Endpoint::Other, "other")];
+const ENDPOINTS: [(Endpoint, &str); 4] = [
+    (Endpoint::Events, "events"),
+    (Endpoint::Realtime, "realtimeresults"),
+    (Endpoint::Health, "health"),
+    (Endpoint::Other, "other"),
+];
 const CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 
 /// Requests answered, by endpoint and class of status.

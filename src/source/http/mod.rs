@@ -12,6 +12,7 @@ mod routes;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,31 +131,38 @@ async fn connection(stream: TcpStream, app: Arc<App>, mut stop: watch::Receiver<
         ready = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => if !matches!(ready, Ok(Ok(()))) { return },
         () = told(&mut stop) => return,
     }
-    // In a box, so that a connection is small until then.
-    Box::pin(exchange(stream, peer, app, stop)).await;
+    exchange(stream, peer, app, stop).await;
 }
 
-async fn exchange(stream: TcpStream, peer: SocketAddr, app: Arc<App>, mut stop: watch::Receiver<bool>) {
-    let service = service_fn(|request| {
-        let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(routes::answer(&app, peer.ip(), request).await) }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = told(&mut stop) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+/// Requests and answers, in a box, so that a connection is small until there is one.
+fn exchange(
+    stream: TcpStream,
+    peer: SocketAddr,
+    app: Arc<App>,
+    mut stop: watch::Receiver<bool>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let service = service_fn(|request| {
+            let app = Arc::clone(&app);
+            async move { Ok::<_, Infallible>(routes::answer(&app, peer.ip(), request).await) }
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut serving = std::pin::pin!(serving);
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = told(&mut stop) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "a connection broke");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection broke");
-    }
+    })
 }
 
 /// Waits until it is time to stop, or nobody is left to say so.

@@ -12,12 +12,15 @@ use super::body::{self, BodyError};
 use super::door::Shut;
 use super::metrics::Endpoint;
 use super::{App, auth};
-use crate::decode::clients::{Answer, Context, Message, own};
+use crate::decode::clients::{Answer, Context, Message, own, realtime};
 
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Events,
+    Realtime(realtime::Kind),
+    OldPush,
+    Health,
     Alive,
     Ready,
     Metrics,
@@ -29,6 +32,12 @@ impl Route {
     fn of(path: &str) -> Option<Self> {
         Some(match path.trim_matches('/') {
             "v1/events" => Self::Events,
+            "event" => Self::Realtime(realtime::Kind::Event),
+            "event/log_message" => Self::Realtime(realtime::Kind::LogMessage),
+            "log" => Self::Realtime(realtime::Kind::Log),
+            "metric" => Self::Realtime(realtime::Kind::Metric),
+            "loki/api/v1/push" => Self::OldPush,
+            "health" => Self::Health,
             "healthz" => Self::Alive,
             "ready" => Self::Ready,
             "metrics" => Self::Metrics,
@@ -39,12 +48,13 @@ impl Route {
     fn endpoint(self) -> Endpoint {
         match self {
             Self::Events => Endpoint::Events,
-            Self::Alive | Self::Ready | Self::Metrics => Endpoint::Health,
+            Self::Realtime(_) | Self::OldPush => Endpoint::Realtime,
+            Self::Health | Self::Alive | Self::Ready | Self::Metrics => Endpoint::Health,
         }
     }
 
     fn is_read(self) -> bool {
-        matches!(self, Self::Alive | Self::Ready | Self::Metrics)
+        matches!(self, Self::Health | Self::Alive | Self::Ready | Self::Metrics)
     }
 }
 
@@ -69,7 +79,7 @@ pub(super) async fn answer(app: &App, peer: IpAddr, request: Request<Incoming>) 
 }
 
 fn is_allowed(app: &App, route: Option<Route>, shown: Option<&str>, request: &Request<Incoming>) -> Result<(), Answer> {
-    if matches!(route, Some(Route::Alive | Route::Ready)) {
+    if matches!(route, Some(Route::Health | Route::Alive | Route::Ready)) {
         return Ok(());
     }
     match &app.token {
@@ -90,6 +100,8 @@ fn is_allowed(app: &App, route: Option<Route>, shown: Option<&str>, request: &Re
 fn read_only(app: &App, route: Route) -> Answer {
     let text = |status, body: String| Answer { status, media_type: "text/plain; charset=utf-8", body: body.into() };
     match route {
+        // As the RealtimeResults server says it.
+        Route::Health => Answer::json(200, "{\"status\":\"ok\"}"),
         Route::Alive => text(200, "ok\n".into()),
         Route::Ready if app.door.is_open() => text(200, "ready\n".into()),
         Route::Ready => text(503, "the spool is full\n".into()),
@@ -99,7 +111,7 @@ fn read_only(app: &App, route: Route) -> Answer {
             (app.more_metrics)(&mut out);
             Answer { status: 200, media_type: "text/plain; version=0.0.4; charset=utf-8", body: out.into() }
         }
-        Route::Events => Answer::error(405, "only POST works here"),
+        Route::Events | Route::Realtime(_) | Route::OldPush => Answer::error(405, "only POST works here"),
     }
 }
 
@@ -107,9 +119,31 @@ async fn post(app: &App, route: Route, peer: IpAddr, request: Request<Incoming>)
     let context = context(peer, request.uri().query().unwrap_or_default());
     let result = match route {
         Route::Events => events(app, &context, request).await,
-        Route::Alive | Route::Ready | Route::Metrics => return read_only(app, route),
+        Route::Realtime(kind) => {
+            whole(app, request, |body| realtime::parse(kind, body).map(|parsed| Message::Realtime(parsed, context)))
+                .await
+        }
+        Route::OldPush => {
+            let parse = |body: &[u8]| realtime::parse_push(body).map(|parsed| Message::Realtime(parsed, context));
+            // What Loki says, and the sink looks at it.
+            whole(app, request, parse).await.map(|_| Answer::empty(204))
+        }
+        Route::Health | Route::Alive | Route::Ready | Route::Metrics => return read_only(app, route),
     };
     result.unwrap_or_else(|error| error)
+}
+
+/// Reads a body, understands it and hands it in.
+async fn whole(
+    app: &App,
+    request: Request<Incoming>,
+    parse: impl FnOnce(&[u8]) -> Result<Message, Answer>,
+) -> Result<Answer, Answer> {
+    let (head, incoming) = request.into_parts();
+    let body = body::read(&head.headers, incoming, app.max_body, &app.room).await.map_err(refused)?;
+    app.counts.count_bytes(body.bytes.len());
+    let message = parse(&body.bytes)?;
+    app.door.hand_in(message).await.map_err(shut)
 }
 
 /// Takes a body of any length line by line, while it comes.
