@@ -104,6 +104,8 @@ pub struct Listen {
     pub max_body: u64,
     /// After how long without news a run counts as aborted.
     pub run_timeout: Duration,
+    /// Another path at which pytest-rt and nose2rt are heard.
+    pub loader_path: Option<String>,
 }
 
 /// Where Loki is and how to talk to it.

@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::pipeline::hub::{Hub, HubReport};
 use crate::ship::Stats;
 use crate::source::http::metrics::{head, sample};
-use crate::source::http::{self, App, Door, Token};
+use crate::source::http::{self, App, Attachments, Door, Token};
 use crate::spool::memory::DEFAULT_CAP;
 use crate::spool::{Backlog, Queue as _};
 
@@ -57,7 +57,14 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));
     let metrics = move |out: &mut String| delivery_metrics(out, stats.as_deref(), &backlog());
-    let app = App::new(door, token.map(|secret| Token::new(secret.0)), settings.listen.max_body, metrics);
+    let app = App::new(
+        door,
+        token.map(|secret| Token::new(secret.0)),
+        settings.listen.max_body,
+        settings.listen.loader_path.as_deref(),
+        Attachments::new(settings.state_dir.join("attachments")),
+        metrics,
+    );
     let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link: None };
     says.line(&format!("listening on http://{local}"));
     let (stop, stopped) = watch::channel(false);

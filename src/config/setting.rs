@@ -5,7 +5,9 @@ mod listen;
 
 use clap::builder::PossibleValue;
 
-pub use self::listen::{ALL as LISTEN_ONLY, ALLOW_OPEN, LISTEN, LISTENING, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE};
+pub use self::listen::{
+    ALL as LISTEN_ONLY, ALLOW_OPEN, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE,
+};
 use super::choice::{self, LogLevel, Output, Progress};
 
 /// One setting: `--name`, `TESTWIRE_NAME`, and the key `name` of `testwire.toml`.
@@ -355,6 +357,7 @@ pub const ALL: &[&Setting] = &[
     &ALLOW_OPEN,
     &MAX_BODY,
     &RUN_TIMEOUT,
+    &LOADER_PATH,
     &GRAFANA_URL,
     &PROGRESS,
     &QUIET,

@@ -54,6 +54,7 @@ const EXAMPLES: &[(&str, [&str; 3])] = &[
     ("token-file", ["/flag", "/env", "/file"]),
     ("allow-open", ["true", "false", "true"]),
     ("max-body", ["1MiB", "2MiB", "3MiB"]),
+    ("loader-path", ["/flag", "/env", "/file"]),
     ("run-timeout", ["1m", "2m", "3m"]),
     ("grafana-url", ["http://flag:1", "http://env:1", "http://file:1"]),
     ("progress", ["never", "always", "never"]),

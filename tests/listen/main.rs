@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod daemon;
+mod loader;
 mod own;
 mod realtime;
 mod replay;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::super::value::{Address, Bytes, Period, Switch};
+use super::super::value::{Address, Bytes, Expected, Period, Switch};
 use super::super::{Listen, TOKEN_ENV, setting};
 use super::{ConfigError, Layers, secret};
 
@@ -23,8 +23,14 @@ pub(super) fn listen(from: &mut Layers<'_>) -> Result<Listen, ConfigError> {
         token: secret(from, &setting::TOKEN_FILE, TOKEN_ENV, "token")?,
         allow_open: from.value::<Switch>(&setting::ALLOW_OPEN)?.0,
         max_body: from.value_if(&setting::MAX_BODY, bounded, "a size from 64KiB to 1GiB")?.0,
+        loader_path: from.read(&setting::LOADER_PATH, loader_path)?,
         run_timeout: from.value_if(&setting::RUN_TIMEOUT, long_enough, "a duration of at least 1s")?.0,
     })
+}
+
+fn loader_path(text: &str) -> Result<String, Expected> {
+    let usable = text.starts_with('/') && text.trim_matches('/').len() > 1 && !text.contains(['?', '#', ' ']);
+    usable.then(|| text.to_owned()).ok_or_else(|| Expected("a path such as /testgr/loader".into()))
 }
 
 impl Listen {

@@ -60,5 +60,16 @@ pub const RUN_TIMEOUT: Setting = Setting {
     more: "",
 };
 
+/// Another path.
+pub const LOADER_PATH: Setting = Setting {
+    name: "loader-path",
+    kind: Kind::One,
+    value: "PATH",
+    preset: Preset::Unset,
+    group: LISTENING,
+    help: "Another path than /loader at which pytest-rt and nose2rt are heard",
+    more: "",
+};
+
 /// What `listen` has beside the others.
-pub const ALL: &[&Setting] = &[&LISTEN, &TOKEN_FILE, &ALLOW_OPEN, &MAX_BODY, &RUN_TIMEOUT];
+pub const ALL: &[&Setting] = &[&LISTEN, &TOKEN_FILE, &ALLOW_OPEN, &MAX_BODY, &RUN_TIMEOUT, &LOADER_PATH];

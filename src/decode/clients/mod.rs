@@ -4,6 +4,7 @@
 //! machine turns messages into events of the runs that it knows. Wire formats: `docs/client-protocols.md`.
 
 mod json;
+pub mod loader;
 pub mod own;
 mod python;
 pub mod realtime;
@@ -31,6 +32,8 @@ pub struct Context {
 pub enum Message {
     /// testwire's own events.
     Own(own::Piece),
+    /// pytest-rt or nose2rt.
+    Loader(loader::Loaded, Context),
     /// A RealtimeResults listener, tailer or scraper.
     Realtime(realtime::Parsed, Context),
 }
@@ -127,18 +130,25 @@ pub struct Clients {
     zone: Box<Zone>,
     own: own::Own,
     realtime: realtime::Realtime,
+    loader: loader::Loader,
 }
 
 impl Clients {
     /// Without runs. `zone` reads times that name no zone.
     pub fn new(zone: Box<Zone>) -> Self {
-        Self { zone, own: own::Own::default(), realtime: realtime::Realtime::default() }
+        Self {
+            zone,
+            own: own::Own::default(),
+            realtime: realtime::Realtime::default(),
+            loader: loader::Loader::default(),
+        }
     }
 
     /// Takes a message.
     pub fn take(&mut self, message: Message, runs: &mut dyn Runs) -> Answer {
         match message {
             Message::Own(piece) => self.own.take(&piece, runs),
+            Message::Loader(loaded, context) => self.loader.take(&loaded, &context, runs),
             Message::Realtime(parsed, context) => self.realtime.take(&parsed, &context, &self.zone, runs),
         }
     }
@@ -147,6 +157,7 @@ impl Clients {
     pub fn forget(&mut self, key: &str) {
         self.own.forget(key);
         self.realtime.forget(key);
+        self.loader.forget(key);
     }
 }
 
@@ -167,4 +178,11 @@ fn level(word: &str) -> Option<Level> {
         "fatal" | "critical" | "alert" | "emergency" => Level::Fatal,
         _ => return None,
     })
+}
+
+/// A name as metadata has them, `[a-z][a-z0-9_]*`; empty if nothing is left.
+fn attribute_name(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let plain: String = lower.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(64).collect();
+    plain.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('_').to_owned()
 }

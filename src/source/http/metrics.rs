@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub enum Endpoint {
     /// testwire's own events.
     Events,
+    /// pytest-rt and nose2rt.
+    Loader,
     /// RealtimeResults.
     Realtime,
     /// Health, readiness and metrics.
@@ -17,8 +19,9 @@ pub enum Endpoint {
     Other,
 }
 
-const ENDPOINTS: [(Endpoint, &str); 4] = [
+const ENDPOINTS: [(Endpoint, &str); 5] = [
     (Endpoint::Events, "events"),
+    (Endpoint::Loader, "loader"),
     (Endpoint::Realtime, "realtimeresults"),
     (Endpoint::Health, "health"),
     (Endpoint::Other, "other"),

@@ -3,6 +3,7 @@
 //! Most clients open a connection for each event and many are careless, so a connection costs nothing before its first
 //! byte, every wait has an end, and the bytes of all bodies in memory are bounded together.
 
+pub mod attachments;
 pub mod auth;
 mod body;
 pub mod door;
@@ -22,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+pub use self::attachments::Attachments;
 pub use self::auth::Token;
 pub use self::door::{Door, Job, Shut};
 pub use self::metrics::Counts;
@@ -42,6 +44,9 @@ pub struct App {
     door: Door,
     token: Option<Token>,
     max_body: usize,
+    /// Another path of `/loader`, without slashes around it.
+    loader_path: Option<String>,
+    attachments: Attachments,
     counts: Arc<Counts>,
     /// Adds the metrics of the shipping side.
     more_metrics: Box<dyn Fn(&mut String) + Send + Sync>,
@@ -57,11 +62,14 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
-    /// An app that hands messages in at `door`. Bodies may have `max_body` bytes, unpacked.
+    /// An app that hands messages in at `door`. Bodies may have `max_body` bytes, unpacked; pytest-rt is heard at
+    /// `loader_path`, too.
     pub fn new(
         door: Door,
         token: Option<Token>,
         max_body: u64,
+        loader_path: Option<&str>,
+        attachments: Attachments,
         more_metrics: impl Fn(&mut String) + Send + Sync + 'static,
     ) -> Self {
         let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
@@ -69,6 +77,8 @@ impl App {
             door,
             token,
             max_body,
+            loader_path: loader_path.map(|path| path.trim_matches('/').to_owned()),
+            attachments,
             counts: Arc::new(Counts::default()),
             more_metrics: Box::new(more_metrics),
             room: Arc::new(Semaphore::new(BODIES.max(2 * max_body) / body::UNIT)),

@@ -12,7 +12,7 @@ use super::body::{self, BodyError};
 use super::door::Shut;
 use super::metrics::Endpoint;
 use super::{App, auth};
-use crate::decode::clients::{Answer, Context, Message, own, realtime};
+use crate::decode::clients::{Answer, Context, Message, loader, own, realtime};
 
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,7 @@ enum Route {
     Events,
     Realtime(realtime::Kind),
     OldPush,
+    Loader,
     Health,
     Alive,
     Ready,
@@ -29,8 +30,10 @@ enum Route {
 impl Route {
     /// A slash more or less at the end, or at the beginning where a base URL ended in one, means the same; there are no
     /// redirects, because clients make a GET of a redirected POST.
-    fn of(path: &str) -> Option<Self> {
+    fn of(path: &str, loader: Option<&str>) -> Option<Self> {
         Some(match path.trim_matches('/') {
+            "loader" => Self::Loader,
+            path if Some(path) == loader => Self::Loader,
             "v1/events" => Self::Events,
             "event" => Self::Realtime(realtime::Kind::Event),
             "event/log_message" => Self::Realtime(realtime::Kind::LogMessage),
@@ -48,6 +51,7 @@ impl Route {
     fn endpoint(self) -> Endpoint {
         match self {
             Self::Events => Endpoint::Events,
+            Self::Loader => Endpoint::Loader,
             Self::Realtime(_) | Self::OldPush => Endpoint::Realtime,
             Self::Health | Self::Alive | Self::Ready | Self::Metrics => Endpoint::Health,
         }
@@ -61,7 +65,7 @@ impl Route {
 /// Answers a request.
 pub(super) async fn answer(app: &App, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (shown, path) = auth::prefix(request.uri().path());
-    let route = Route::of(path);
+    let route = Route::of(path, app.loader_path.as_deref());
     let allowed = is_allowed(app, route, shown, &request);
     let method = request.method().clone();
     let answer = match (route, allowed) {
@@ -111,7 +115,9 @@ fn read_only(app: &App, route: Route) -> Answer {
             (app.more_metrics)(&mut out);
             Answer { status: 200, media_type: "text/plain; version=0.0.4; charset=utf-8", body: out.into() }
         }
-        Route::Events | Route::Realtime(_) | Route::OldPush => Answer::error(405, "only POST works here"),
+        Route::Events | Route::Realtime(_) | Route::OldPush | Route::Loader => {
+            Answer::error(405, "only POST works here")
+        }
     }
 }
 
@@ -123,6 +129,7 @@ async fn post(app: &App, route: Route, peer: IpAddr, request: Request<Incoming>)
             whole(app, request, |body| realtime::parse(kind, body).map(|parsed| Message::Realtime(parsed, context)))
                 .await
         }
+        Route::Loader => load(app, context, request).await,
         Route::OldPush => {
             let parse = |body: &[u8]| realtime::parse_push(body).map(|parsed| Message::Realtime(parsed, context));
             // What Loki says, and the sink looks at it.
@@ -139,11 +146,35 @@ async fn whole(
     request: Request<Incoming>,
     parse: impl FnOnce(&[u8]) -> Result<Message, Answer>,
 ) -> Result<Answer, Answer> {
+    let message = parse(&body_of(app, request).await?.bytes)?;
+    app.door.hand_in(message).await.map_err(shut)
+}
+
+async fn body_of(app: &App, request: Request<Incoming>) -> Result<body::Held, Answer> {
     let (head, incoming) = request.into_parts();
     let body = body::read(&head.headers, incoming, app.max_body, &app.room).await.map_err(refused)?;
     app.counts.count_bytes(body.bytes.len());
-    let message = parse(&body.bytes)?;
-    app.door.hand_in(message).await.map_err(shut)
+    Ok(body)
+}
+
+/// Takes a message of pytest-rt or nose2rt; its pictures are kept as files before.
+async fn load(app: &App, context: Context, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let mut loaded = loader::parse(&body_of(app, request).await?.bytes)?;
+    if !loaded.screens.is_empty() {
+        let attachments = app.attachments.clone();
+        let kept = tokio::task::spawn_blocking(move || {
+            for screen in &mut loaded.screens {
+                match attachments.keep(&std::mem::take(&mut screen.bytes)) {
+                    Ok(path) => screen.path = path.display().to_string(),
+                    // A picture is no reason to lose the result.
+                    Err(error) => tracing::error!(%error, "a screenshot cannot be kept"),
+                }
+            }
+            loaded
+        });
+        loaded = kept.await.map_err(|_| Answer::error(500, "a screenshot could not be kept"))?;
+    }
+    app.door.hand_in(Message::Loader(loaded, context)).await.map_err(shut)
 }
 
 /// Takes a body of any length line by line, while it comes.
