@@ -50,6 +50,7 @@ Endpoints:
   POST /v1/events?run_id=ID   testwire's own events, one JSON object a line; without run_id a body is a whole run
   POST /loader                pytest-rt and nose2rt (clients of Testgr)
   POST /event, /log, /metric  RealtimeResults of Robot Framework; also its old Loki sink
+  POST /tm_api/…              System Test Progress Tracking
   GET /healthz, /ready        is it up, does it take events
   GET /metrics                counters for Prometheus
 

@@ -7,3 +7,4 @@ mod own;
 mod realtime;
 mod replay;
 mod server;
+mod stpt;

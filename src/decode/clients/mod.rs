@@ -8,6 +8,7 @@ pub mod loader;
 pub mod own;
 mod python;
 pub mod realtime;
+pub mod stpt;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -34,6 +35,8 @@ pub enum Message {
     Own(own::Piece),
     /// pytest-rt or nose2rt.
     Loader(loader::Loaded, Context),
+    /// A machine of System Test Progress Tracking.
+    Stpt(stpt::Told, Context),
     /// A RealtimeResults listener, tailer or scraper.
     Realtime(realtime::Parsed, Context),
 }
@@ -131,6 +134,7 @@ pub struct Clients {
     own: own::Own,
     realtime: realtime::Realtime,
     loader: loader::Loader,
+    stpt: stpt::Stpt,
 }
 
 impl Clients {
@@ -141,6 +145,7 @@ impl Clients {
             own: own::Own::default(),
             realtime: realtime::Realtime::default(),
             loader: loader::Loader::default(),
+            stpt: stpt::Stpt::default(),
         }
     }
 
@@ -149,6 +154,7 @@ impl Clients {
         match message {
             Message::Own(piece) => self.own.take(&piece, runs),
             Message::Loader(loaded, context) => self.loader.take(&loaded, &context, runs),
+            Message::Stpt(told, context) => self.stpt.take(&told, &context, &self.zone, runs),
             Message::Realtime(parsed, context) => self.realtime.take(&parsed, &context, &self.zone, runs),
         }
     }
@@ -158,6 +164,7 @@ impl Clients {
         self.own.forget(key);
         self.realtime.forget(key);
         self.loader.forget(key);
+        self.stpt.forget(key);
     }
 }
 

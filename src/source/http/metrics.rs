@@ -11,6 +11,8 @@ pub enum Endpoint {
     Events,
     /// pytest-rt and nose2rt.
     Loader,
+    /// System Test Progress Tracking.
+    Stpt,
     /// RealtimeResults.
     Realtime,
     /// Health, readiness and metrics.
@@ -19,9 +21,10 @@ pub enum Endpoint {
     Other,
 }
 
-const ENDPOINTS: [(Endpoint, &str); 5] = [
+const ENDPOINTS: [(Endpoint, &str); 6] = [
     (Endpoint::Events, "events"),
     (Endpoint::Loader, "loader"),
+    (Endpoint::Stpt, "stpt"),
     (Endpoint::Realtime, "realtimeresults"),
     (Endpoint::Health, "health"),
     (Endpoint::Other, "other"),

@@ -12,7 +12,7 @@ use super::body::{self, BodyError};
 use super::door::Shut;
 use super::metrics::Endpoint;
 use super::{App, auth};
-use crate::decode::clients::{Answer, Context, Message, loader, own, realtime};
+use crate::decode::clients::{Answer, Context, Message, loader, own, realtime, stpt};
 
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ enum Route {
     Realtime(realtime::Kind),
     OldPush,
     Loader,
+    Stpt(stpt::Kind),
     Health,
     Alive,
     Ready,
@@ -39,6 +40,9 @@ impl Route {
             "event/log_message" => Self::Realtime(realtime::Kind::LogMessage),
             "log" => Self::Realtime(realtime::Kind::Log),
             "metric" => Self::Realtime(realtime::Kind::Metric),
+            "tm_api/dry_run" => Self::Stpt(stpt::Kind::DryRun),
+            "tm_api/test_start" => Self::Stpt(stpt::Kind::Start),
+            "tm_api/test_stop" => Self::Stpt(stpt::Kind::Stop),
             "loki/api/v1/push" => Self::OldPush,
             "health" => Self::Health,
             "healthz" => Self::Alive,
@@ -52,6 +56,7 @@ impl Route {
         match self {
             Self::Events => Endpoint::Events,
             Self::Loader => Endpoint::Loader,
+            Self::Stpt(_) => Endpoint::Stpt,
             Self::Realtime(_) | Self::OldPush => Endpoint::Realtime,
             Self::Health | Self::Alive | Self::Ready | Self::Metrics => Endpoint::Health,
         }
@@ -115,7 +120,7 @@ fn read_only(app: &App, route: Route) -> Answer {
             (app.more_metrics)(&mut out);
             Answer { status: 200, media_type: "text/plain; version=0.0.4; charset=utf-8", body: out.into() }
         }
-        Route::Events | Route::Realtime(_) | Route::OldPush | Route::Loader => {
+        Route::Events | Route::Realtime(_) | Route::OldPush | Route::Loader | Route::Stpt(_) => {
             Answer::error(405, "only POST works here")
         }
     }
@@ -128,6 +133,9 @@ async fn post(app: &App, route: Route, peer: IpAddr, request: Request<Incoming>)
         Route::Realtime(kind) => {
             whole(app, request, |body| realtime::parse(kind, body).map(|parsed| Message::Realtime(parsed, context)))
                 .await
+        }
+        Route::Stpt(kind) => {
+            whole(app, request, |body| stpt::parse(kind, body).map(|told| Message::Stpt(told, context))).await
         }
         Route::Loader => load(app, context, request).await,
         Route::OldPush => {
