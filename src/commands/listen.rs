@@ -46,6 +46,8 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     };
     let (door, jobs) = Door::new(Arc::new(is_full));
     let mut common = run_info(settings, "");
+    // The commit and the user of the daemon are not those of the runs.
+    common.metadata.retain(|(name, _)| name.starts_with(crate::names::meta::ATTR_PREFIX));
     if common.shard.is_empty() {
         // Clients bring ids of runs that other processes may have parts of.
         common.shard = common.run_id.rsplit('-').next().unwrap_or_default().to_owned();

@@ -67,6 +67,7 @@ struct Run {
     /// The same by the wall clock.
     heard_at: Timestamp,
     closing: Option<Instant>,
+    is_told_after: bool,
 }
 
 /// Bounds the values of a label.
@@ -141,7 +142,12 @@ impl Hub {
         let (at, timeout) = (Instant::now(), self.open.timeout);
         let mut over = Vec::new();
         for (key, run) in &mut self.open.runs {
-            if let Some(closing) = run.closing {
+            if run.is_told_after {
+                // What is left of it comes with the upload, or never.
+                if at.duration_since(run.heard) >= timeout {
+                    over.push((key.clone(), RunEnd::TimedOut));
+                }
+            } else if let Some(closing) = run.closing {
                 if at >= closing {
                     over.push((key.clone(), RunEnd::InputEnded));
                 }
@@ -172,7 +178,7 @@ impl Open {
     fn end(&mut self, key: &str, end: &RunEnd) {
         let Some(mut run) = self.runs.remove(key) else { return };
         // Waiting for more is no part of the run.
-        let time = if run.closing.is_some() { run.heard_at } else { self.now };
+        let time = if run.closing.is_some() || run.is_told_after { run.heard_at } else { self.now };
         run.normalizer.finish(end, time, &mut *self.output);
         self.report.entries += run.normalizer.entries();
     }
@@ -203,12 +209,13 @@ impl Open {
         // An id from outside may be used by other processes, and again by later runs of this one.
         let uses = self.uses.entry(run_id.clone()).or_default();
         *uses += 1;
-        let shard = match (facts.run_id.is_empty(), *uses) {
+        let shard = match (facts.run_id.is_empty() || facts.is_told_after, *uses) {
             (true, _) => String::new(),
             (false, 1) => self.common.shard.clone(),
             (false, n) => format!("{}-{n}", self.common.shard),
         };
         let mut metadata = self.common.metadata.clone();
+        metadata.extend(facts.known.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         metadata
             .extend(facts.attributes.into_iter().map(|(name, value)| (format!("{}{name}", meta::ATTR_PREFIX), value)));
         RunInfo {
@@ -242,17 +249,18 @@ impl Runs for Open {
             self.make_room();
         }
         self.report.runs += 1;
+        let is_told_after = facts.is_told_after;
         let normalizer = Normalizer::new(self.info(facts));
-        let run = Run { normalizer, heard: Instant::now(), heard_at: self.now, closing: None };
+        let run = Run { normalizer, is_told_after, heard: Instant::now(), heard_at: self.now, closing: None };
         self.runs.insert(key.to_owned(), run);
     }
 
     fn event(&mut self, key: &str, event: &Event<'_>) {
         let Some(run) = self.runs.get_mut(key) else { return };
         run.heard = Instant::now();
-        run.heard_at = self.now;
+        run.heard_at = if run.is_told_after { event.time.unwrap_or(self.now) } else { self.now };
         run.closing = None;
-        run.normalizer.event(event, self.now, &mut *self.output);
+        run.normalizer.event(event, run.heard_at, &mut *self.output);
     }
 
     fn close(&mut self, key: &str) {

@@ -6,5 +6,6 @@ mod loader;
 mod own;
 mod realtime;
 mod replay;
+mod resultsdb;
 mod server;
 mod stpt;

@@ -37,6 +37,10 @@ impl Recorded {
         }
     }
 
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The same with another text in its body.
     pub(crate) fn with(&self, from: &str, to: &str) -> Self {
         let body = String::from_utf8(self.body.clone()).unwrap().replace(from, to).into_bytes();

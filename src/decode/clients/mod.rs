@@ -8,6 +8,7 @@ pub mod loader;
 pub mod own;
 mod python;
 pub mod realtime;
+pub mod resultsdb;
 pub mod stpt;
 
 use std::borrow::Cow;
@@ -35,6 +36,8 @@ pub enum Message {
     Own(own::Piece),
     /// pytest-rt or nose2rt.
     Loader(loader::Loaded, Context),
+    /// Part of an upload of WebKit's results database.
+    Results(resultsdb::Part),
     /// A machine of System Test Progress Tracking.
     Stpt(stpt::Told, Context),
     /// A RealtimeResults listener, tailer or scraper.
@@ -58,6 +61,10 @@ pub struct RunFacts {
     pub begun: Option<Timestamp>,
     /// Facts for the run's own entries, by names that match `[a-z][a-z0-9_]*`.
     pub attributes: Vec<(String, String)>,
+    /// More for them, by names that metadata has: commit, branch, build.
+    pub known: Vec<(&'static str, String)>,
+    /// The run is over and told after the fact: its times are those of its events alone, and told again it is the same.
+    pub is_told_after: bool,
 }
 
 /// The runs that are on, as a client's state machine sees them. `key` is the client's own name for a run.
@@ -135,6 +142,7 @@ pub struct Clients {
     realtime: realtime::Realtime,
     loader: loader::Loader,
     stpt: stpt::Stpt,
+    results: resultsdb::Results,
 }
 
 impl Clients {
@@ -146,6 +154,7 @@ impl Clients {
             realtime: realtime::Realtime::default(),
             loader: loader::Loader::default(),
             stpt: stpt::Stpt::default(),
+            results: resultsdb::Results::default(),
         }
     }
 
@@ -154,6 +163,7 @@ impl Clients {
         match message {
             Message::Own(piece) => self.own.take(&piece, runs),
             Message::Loader(loaded, context) => self.loader.take(&loaded, &context, runs),
+            Message::Results(part) => self.results.take(part, runs),
             Message::Stpt(told, context) => self.stpt.take(&told, &context, &self.zone, runs),
             Message::Realtime(parsed, context) => self.realtime.take(&parsed, &context, &self.zone, runs),
         }
@@ -165,6 +175,7 @@ impl Clients {
         self.realtime.forget(key);
         self.loader.forget(key);
         self.stpt.forget(key);
+        self.results.forget(key);
     }
 }
 

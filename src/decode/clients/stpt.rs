@@ -121,6 +121,7 @@ impl Stpt {
             host: super::name(&told.machine),
             begun: time,
             attributes: master.into_iter().collect(),
+            ..RunFacts::default()
         };
         runs.open(&key, facts);
         let title = "System Test Progress Tracking".into();

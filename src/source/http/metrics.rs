@@ -11,6 +11,8 @@ pub enum Endpoint {
     Events,
     /// pytest-rt and nose2rt.
     Loader,
+    /// WebKit's results database.
+    Results,
     /// System Test Progress Tracking.
     Stpt,
     /// RealtimeResults.
@@ -21,9 +23,10 @@ pub enum Endpoint {
     Other,
 }
 
-const ENDPOINTS: [(Endpoint, &str); 6] = [
+const ENDPOINTS: [(Endpoint, &str); 7] = [
     (Endpoint::Events, "events"),
     (Endpoint::Loader, "loader"),
+    (Endpoint::Results, "resultsdb"),
     (Endpoint::Stpt, "stpt"),
     (Endpoint::Realtime, "realtimeresults"),
     (Endpoint::Health, "health"),

@@ -132,6 +132,7 @@ impl Loader {
                     host,
                     begun: loaded.time,
                     attributes: facts.attributes,
+                    ..RunFacts::default()
                 },
             );
         }
