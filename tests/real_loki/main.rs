@@ -5,6 +5,8 @@
 #[path = "../common/binary.rs"]
 mod binary;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod loki;

@@ -116,7 +116,8 @@ fn copy(from: &Path, to: &Path) {
 
 /// Directory with `python`, `pytest` and `robot`: `$TESTWIRE_TEST_PYTHON`, else what `tests/run.sh` has made.
 fn python_runners() -> PathBuf {
-    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target directory").join("venv/bin");
+    let made =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target directory").join("venv/bin");
     let directory = std::env::var_os("TESTWIRE_TEST_PYTHON").map_or(made, PathBuf::from);
     let hint = "bash tests/run.sh makes a venv with the runners of tests/requirements.txt; or name one in TESTWIRE_TEST_PYTHON";
     assert!(directory.join("pytest").is_file() && directory.join("robot").is_file(), "{}: {hint}", directory.display());

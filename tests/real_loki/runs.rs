@@ -94,11 +94,17 @@ async fn a_pytest_run_with_two_workers_is_in_loki_as_pytest_reports_it() {
         names.dedup_by_key(|row| row.get("worker").to_owned());
         names.into_iter().map(|row| row.get("worker").to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!((workers("started"), workers("passed")), (vec!["gw0".into(), "gw1".into()], vec!["gw0".into(), "gw1".into()]));
+    assert_eq!(
+        (workers("started"), workers("passed")),
+        (vec!["gw0".into(), "gw1".into()], vec!["gw0".into(), "gw1".into()])
+    );
     for test in &sample.truth.flaky_tests {
         let attempts = &recorded.attempts()[test];
         assert!(attempts.len() > 1 && attempts[attempts.len() - 1].flaky, "{test}: {attempts:?}");
-        assert!(attempts[..attempts.len() - 1].iter().all(|attempt| attempt.status == "retried"), "{test}: {attempts:?}");
+        assert!(
+            attempts[..attempts.len() - 1].iter().all(|attempt| attempt.status == "retried"),
+            "{test}: {attempts:?}"
+        );
     }
 }
 
@@ -110,7 +116,11 @@ async fn a_go_run_is_in_loki_as_go_reports_it() {
     failed.sort_by_key(|row| row.get("suite"));
     let packages = ["broken", "cart", "price", "stock"].map(|name| format!("example.test/store/{name}"));
     assert_eq!(failed.iter().map(|row| row.get("suite")).collect::<Vec<_>>(), packages);
-    assert!(failed[0].line.contains("undefinedFunction") || failed[0].get("message").contains("build"), "{:?}", failed[0]);
+    assert!(
+        failed[0].line.contains("undefinedFunction") || failed[0].get("message").contains("build"),
+        "{:?}",
+        failed[0]
+    );
 }
 
 #[test]
@@ -127,7 +137,10 @@ fn exit_code_and_output_are_those_of_the_bare_command() {
     assert_eq!(lines_in_any_order(&pytest.wrapped.out()), lines_in_any_order(&pytest.bare.out()));
     assert_eq!(pytest.wrapped.err_of_command(), pytest.bare.err());
     let go = &runs.go;
-    assert_eq!(lines_in_any_order(&without_times(&go.wrapped.stdout)), lines_in_any_order(&without_times(&go.bare.stdout)));
+    assert_eq!(
+        lines_in_any_order(&without_times(&go.wrapped.stdout)),
+        lines_in_any_order(&without_times(&go.bare.stdout))
+    );
     assert_eq!(go.wrapped.err_of_command(), go.bare.err());
 }
 
@@ -148,7 +161,10 @@ fn the_summary_on_stderr_has_the_counts_and_says_that_all_entries_are_in_loki() 
     let runs = sample_runs();
     for (sample, counts) in [
         (&runs.robot, "FAILED 120 tests: 67 passed, 49 failed, 4 skipped in "),
-        (&runs.pytest, "FAILED 120 tests: 97 passed (6 flaky), 9 failed, 4 errored, 4 skipped, 5 xfailed, 1 xpassed in "),
+        (
+            &runs.pytest,
+            "FAILED 120 tests: 97 passed (6 flaky), 9 failed, 4 errored, 4 skipped, 5 xfailed, 1 xpassed in ",
+        ),
         (&runs.go, "FAILED 34 tests: 23 passed, 9 failed, 2 skipped in "),
     ] {
         let err = sample.wrapped.err();
@@ -156,7 +172,9 @@ fn the_summary_on_stderr_has_the_counts_and_says_that_all_entries_are_in_loki() 
         let link = own.iter().find(|line| line.starts_with("watch it at http")).expect(&err);
         assert!(link.contains(&format!("var-run_id={}", sample.runner)), "{link}");
         let (_, sent) = own[own.len() - 1].strip_prefix(counts).expect(&err).split_once("; ").expect(&err);
-        let [sent, "of", all, "entries", "in", "Loki"] = &sent.split(' ').collect::<Vec<_>>()[..] else { panic!("{err}") };
+        let [sent, "of", all, "entries", "in", "Loki"] = &sent.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{err}")
+        };
         assert_eq!(sent, all, "{err}");
     }
 }
