@@ -10,6 +10,8 @@ mod dashboards;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod loki;
