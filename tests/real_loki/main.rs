@@ -14,6 +14,8 @@ mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod loki;
 #[cfg(test)]
 mod panels;
