@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
-use super::format::{Group, HEADER_LEN};
+use super::format::Group;
 use super::scan::Scan;
 use super::segment::{Point, Segment};
 use super::writer::Command;
@@ -345,5 +345,5 @@ pub(super) fn age(time: u64) -> Duration {
 
 /// What a group takes on the disk.
 pub(super) fn cost(group: &Group) -> u64 {
-    HEADER_LEN as u64 + u64::from(group.header().body)
+    group.header().len()
 }

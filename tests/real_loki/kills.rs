@@ -120,7 +120,12 @@ async fn nothing_is_missing_or_doubled_however_often_testwire_is_killed() {
     flush(&scratch, loki.url());
     for Round { run_id, tests } in &all {
         let audit = run(&mut scratch.testwire(["audit", "--project", &project, "--loki-url", loki.url(), run_id]), b"");
-        assert!(audit.code == 0 && audit.out().contains(" 0 missing, 0 doubled"), "{run_id}: {}{}", audit.out(), audit.err());
+        assert!(
+            audit.code == 0 && audit.out().contains(" 0 missing, 0 doubled"),
+            "{run_id}: {}{}",
+            audit.out(),
+            audit.err()
+        );
         let Some(tests) = tests else { continue };
         let ended = format!("{{service_name=\"{project}\", kind=\"test\", status=\"passed\"}} | run_id=\"{run_id}\"");
         let rows = loki.query_range(&ended, now() - 900_000_000_000, now() + 1_000_000_000, usize::MAX).await;
