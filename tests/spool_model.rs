@@ -120,8 +120,7 @@ impl Model {
     }
 
     fn append(&mut self, sizes: &[u16], marked: bool) {
-        let chunks =
-            sizes.iter().zip(self.records.len() as u64..).map(|(size, number)| record(number, (*size).into()));
+        let chunks = sizes.iter().zip(self.records.len() as u64..).map(|(size, number)| record(number, (*size).into()));
         let mark = marked.then(|| {
             self.marks += 1;
             self.marks.to_string().into_bytes()
@@ -168,10 +167,10 @@ impl Model {
     /// Opens what the process before left, which crashed or not.
     fn open(&mut self, crashed: bool) {
         for state in &mut self.records {
-            *state = match state {
+            *state = match *state {
                 State::Out(_) => State::Waiting,
                 State::Committed if crashed => State::Perhaps,
-                other => *other,
+                other => other,
             };
         }
         let seen = inspect(&self.dir()).unwrap();
@@ -234,7 +233,7 @@ impl Model {
 
 fn cases() -> ProptestConfig {
     let long = std::env::var("TESTWIRE_LONG").is_ok_and(|value| value == "1");
-    ProptestConfig { cases: if long { 3000 } else { 200 }, ..ProptestConfig::default() }
+    ProptestConfig { cases: if long { 2000 } else { 100 }, ..ProptestConfig::default() }
 }
 
 proptest! {
