@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::files::{self, Lock, failed};
 use super::format::Group;
 use super::reader::Reader;
 use super::scan::{self, Scan};
-use super::state::{self, Next, Shared, Syncs, cost};
+use super::state::{self, Next, Shared, Syncs};
 use super::writer::{self, Append, Command, Writer};
 use super::{Backlog, Queue, RecordId, Settings, SpoolError};
 use crate::loki::encode::Chunk;
@@ -49,6 +50,9 @@ impl DiskQueue {
     /// If the directory exists and is not empty, or cannot be made.
     pub fn create(dir: &Path, settings: Settings) -> Result<Self, SpoolError> {
         let lock = Lock::create(dir)?;
+        if settings.fsync {
+            dir.ancestors().take(3).try_for_each(files::sync_parent).map_err(failed("sync", dir))?;
+        }
         Self::start(dir, settings, lock, Scan { next: 1, ..Scan::default() }, None)
     }
 
@@ -134,11 +138,7 @@ impl DiskQueue {
         let max = self.shared.settings.max_bytes;
         let mut state = self.shared.state();
         state.waiting += 1;
-        let mut state = self
-            .shared
-            .room
-            .wait_while(state, |state| !state.closed && !state.has_room(len, max))
-            .expect("no holder of the lock panics");
+        let mut state = self.shared.wait(state, Duration::MAX, |state| !state.closed && !state.has_room(len, max));
         state.waiting -= 1;
         if state.failed {
             return Err(SpoolError::Writer);
@@ -162,7 +162,7 @@ impl Drop for DiskQueue {
 impl Queue for DiskQueue {
     fn append(&self, chunks: Vec<Chunk>, mark: Option<Vec<u8>>) -> Result<(), SpoolError> {
         let group = Group::new(chunks, mark).ok_or(SpoolError::TooLarge)?;
-        self.reserve(cost(&group))?;
+        self.reserve(group.header().len())?;
         let (done, answer) = sync_channel(1);
         let sent = self.shared.commands.send(Command::Append(Append { group, done }));
         sent.map_err(|_| SpoolError::Writer)?;
@@ -257,4 +257,30 @@ fn repair(dir: &Path, scan: &mut Scan) -> Result<(), SpoolError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_writer_is_an_error_for_all_who_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = DiskQueue::create(&folder.path().join("q"), Settings::default()).unwrap();
+        let group = || Group::new(Vec::new(), Some(b"mark".to_vec())).unwrap();
+        // It was not reserved, which cannot be.
+        let (done, answer) = sync_channel(1);
+        queue.shared.commands.send(Command::Append(Append { group: group(), done })).unwrap();
+        assert!(answer.recv().is_err());
+        while !queue.shared.state().failed {
+            std::thread::yield_now();
+        }
+        assert!(matches!(queue.append(Vec::new(), None), Err(SpoolError::Writer)));
+        let next = pin!(queue.next()).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(next, Poll::Ready(None)));
+        assert!(matches!(queue.remove(), Err(SpoolError::Writer)));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -156,7 +156,25 @@ impl Shared {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no holder of the lock panics")
+        // A panic under the lock is a bug of the writer, of which `failed` tells.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while there is no room, or for so long.
+    pub(super) fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        limit: Duration,
+        mut condition: impl FnMut(&mut State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        let waited = self.room.wait_timeout_while(state, limit, |state| condition(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The writer has panicked.
+    pub(super) fn fail(&self) {
+        self.state().failed = true;
+        self.close();
     }
 
     pub(super) fn close(&self) {
@@ -177,7 +195,7 @@ impl State {
     }
 
     pub(super) fn release(&mut self, len: u64) {
-        self.reserved -= len;
+        self.reserved = self.reserved.checked_sub(len).expect("what is released was reserved");
     }
 
     /// A segment is being written.
@@ -359,9 +377,4 @@ pub(super) fn now() -> u64 {
 /// How long ago a time is; none if the clock was set back.
 pub(super) fn age(time: u64) -> Duration {
     Duration::from_millis(now().saturating_sub(time))
-}
-
-/// What a group takes on the disk.
-pub(super) fn cost(group: &Group) -> u64 {
-    group.header().len()
 }

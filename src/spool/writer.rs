@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::SpoolError;
 use super::format::{self, Group};
-use super::state::{self, Shared, cost};
+use super::state::{self, Shared};
 use super::{cursor, files};
 
 /// What was delivered in this time before a crash is delivered again.
@@ -43,8 +43,10 @@ pub(super) struct Writer {
     next: u64,
     /// When the cursor is to be written; `None` if nothing was settled since.
     due: Option<Instant>,
-    /// A failure was told, and nothing has been written since.
+    /// A failure to write was told, and nothing has been written since.
     warned: bool,
+    /// A failure to delete was told.
+    warned_of_delete: bool,
 }
 
 /// The segment that is being written.
@@ -60,11 +62,7 @@ struct Guard(Arc<Shared>);
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let mut state = self.0.state();
-            (state.failed, state.closed) = (true, true);
-            drop(state);
-            self.0.room.notify_all();
-            self.0.filled.notify_one();
+            self.0.fail();
         }
     }
 }
@@ -72,7 +70,7 @@ impl Drop for Guard {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, commands: Receiver<Command>) -> Self {
         let next = shared.state().next;
-        Self { shared, commands, active: None, next, due: None, warned: false }
+        Self { shared, commands, active: None, next, due: None, warned: false, warned_of_delete: false }
     }
 
     pub(super) fn run(mut self) {
@@ -125,11 +123,7 @@ impl Writer {
                 }
                 // What was delivered meanwhile makes room.
                 self.tidy(false);
-                let state = self.shared.state();
-                let wait = self.shared.room.wait_timeout_while(state, RETRY_EVERY, |state| !state.closed);
-                let (state, timeout) = wait.expect("no holder of the lock panics");
-                drop(state);
-                if !timeout.timed_out() {
+                if self.shared.wait(self.shared.state(), RETRY_EVERY, |state| !state.closed).closed {
                     self.give_up(appends, &error);
                 }
             }
@@ -139,7 +133,7 @@ impl Writer {
     fn give_up(&mut self, appends: &mut VecDeque<Append>, error: &io::Error) {
         let path = self.active.as_ref().map_or(&self.shared.dir, |active| &active.path);
         for Append { group, done } in appends.drain(..) {
-            self.shared.state().release(cost(&group));
+            self.shared.state().release(group.header().len());
             let source = io::Error::new(error.kind(), error.to_string());
             // Nobody may be waiting any more.
             done.send(Err(SpoolError::Io { what: "write", path: path.clone(), source })).ok();
@@ -150,7 +144,7 @@ impl Writer {
     /// All or nothing: on an error, nothing of it counts.
     fn try_write(&mut self, appends: &mut VecDeque<Append>) -> io::Result<()> {
         let limit = self.shared.settings.segment_bytes;
-        let first_len = appends.front().map_or(0, |append| cost(&append.group));
+        let first_len = appends.front().map_or(0, |append| append.group.header().len());
         if self.active.as_ref().is_some_and(|active| active.len + first_len > limit) {
             self.active = None;
         }
@@ -164,7 +158,7 @@ impl Writer {
         let (before, first) = (self.active.as_ref().map_or(0, |active| active.len), self.next);
         let (mut count, mut end, mut next) = (0, before + start.len() as u64, first);
         for append in appends.iter_mut() {
-            let len = cost(&append.group);
+            let len = append.group.header().len();
             if count > 0 && end + len > limit {
                 break;
             }
@@ -255,7 +249,7 @@ impl Writer {
             at = len;
         }
         for Append { group, done } in appends {
-            let len = cost(&group);
+            let len = group.header().len();
             state.release(len);
             state.add_group(group, at, self.shared.settings.tail_bytes);
             at += len;
@@ -290,11 +284,14 @@ impl Writer {
         }
     }
 
-    fn delete(&self, base: u64) -> bool {
+    fn delete(&mut self, base: u64) -> bool {
         let path = files::segment(&self.shared.dir, base);
         let deleted = files::remove_file(&path);
-        if let Err(error) = &deleted {
+        if let Err(error) = &deleted
+            && !self.warned_of_delete
+        {
             tracing::warn!("cannot delete {}, which is delivered: {error}", path.display());
+            self.warned_of_delete = true;
         }
         deleted.is_ok()
     }

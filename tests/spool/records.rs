@@ -1,8 +1,5 @@
 //! Numbered records for the tests of the spool.
 
-#![expect(clippy::allow_attributes, reason = "which of these a test program uses differs")]
-#![allow(dead_code, reason = "each test program uses some of these")]
-
 use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -1,13 +1,8 @@
 //! The spool against a plain list: random appends, reads, commits, restarts and crashes.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "common/spool.rs"]
-mod common;
-
 use std::path::PathBuf;
 
-use common::{TINY, adopt, copy, now, number, record, try_next};
+use crate::records::{TINY, adopt, copy, now, number, record, try_next};
 use proptest::prelude::*;
 use testwire::spool::{DiskQueue, Queue as _, RecordId, SpoolError, inspect};
 

@@ -2,11 +2,6 @@
 //!
 //! The test program runs itself as the process that is killed. 20 rounds, or 200 with `TESTWIRE_LONG=1`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "common/spool.rs"]
-mod common;
-
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -14,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{adopt, number, record, take_all};
+use crate::records::{adopt, number, record, take_all};
 use testwire::spool::{DiskQueue, Queue as _, Settings};
 
 /// Names the directory of the queue in the process that is killed.
@@ -95,7 +90,7 @@ fn what_was_acknowledged_before_a_kill_is_there_in_order_and_unaltered() {
 /// The last number that was acknowledged.
 fn run_and_kill(dir: &Path, after: Duration, commits: &mut BTreeSet<u64>) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_process_that_is_killed", "--nocapture"])
+        .args(["--exact", "kill::the_process_that_is_killed", "--nocapture"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .spawn()
