@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod dashboards;
+pub mod demo;
 mod events_file;
 pub mod pipe;
 pub mod run;

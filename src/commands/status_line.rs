@@ -107,8 +107,10 @@ impl StatusLine {
         }
     }
 
-    /// Writes a line of testwire's own among the output, above the status line.
+    /// Writes a line among the output, above the status line and no wider than the terminal.
     pub(super) fn say(&self, text: &str) {
+        let columns = if let Place::Row(Some((_, columns))) = self.place { usize::from(columns) } else { usize::MAX };
+        let text: String = text.chars().take(columns).collect();
         write(&format!("{text}\n"));
     }
 
