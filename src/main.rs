@@ -29,6 +29,10 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Check { settings, config: false } => {
             serve(&settings, async { commands::check::check(&settings).await.map(ExitCode::from) })
         }
+        Invocation::Audit { settings, run, days } => {
+            serve(&settings, async { commands::audit::audit(&settings, &run, days).await.map(ExitCode::from) })
+        }
+        Invocation::Flush { .. } | Invocation::Status { .. } => Ok(Exit::Ok.into()),
         Invocation::DashboardsExport { directory } => {
             commands::dashboards::export(&directory).map(|()| Exit::Ok.into())
         }

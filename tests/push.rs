@@ -17,8 +17,7 @@ use testwire::loki::entry::{Entry, EntrySink as _, Stream};
 use testwire::loki::push::{Auth, Client, RetryClass, Secret, Transport};
 use testwire::loki::reason::Reason;
 use testwire::ship::{DeliveryState, Drain, Rejected, RejectedEntry, Settings, Shipper, Stats};
-use testwire::spool::Queue as _;
-use testwire::spool::memory::MemoryQueue;
+use testwire::spool::{self, DiskQueue, Queue as _};
 
 const LOG: &str = r#"{kind="log", service_name="shop"}"#;
 const TEST: &str = r#"{kind="test", service_name="shop"}"#;
@@ -68,9 +67,10 @@ impl Rejected for Kept {
 }
 
 struct Setup {
-    queue: Arc<MemoryQueue>,
-    shipper: Shipper<MemoryQueue>,
+    queue: Arc<DiskQueue>,
+    shipper: Shipper<DiskQueue>,
     kept: Kept,
+    _folder: tempfile::TempDir,
 }
 
 impl Setup {
@@ -79,21 +79,23 @@ impl Setup {
     }
 
     fn with(transport: &Transport) -> Self {
-        let queue = Arc::new(MemoryQueue::default());
+        let folder = tempfile::tempdir().unwrap();
+        let queue = DiskQueue::create(&folder.path().join("spool/r1.1"), spool::Settings::default()).unwrap();
+        let queue = Arc::new(queue);
         let kept = Kept::default();
         let client = Client::new(transport).unwrap();
         let shipper = Shipper::start(Arc::clone(&queue), client, kept.clone(), Settings::default());
-        Self { queue, shipper, kept }
+        Self { queue, shipper, kept, _folder: folder }
     }
 
     fn append(&self, chunks: Vec<Chunk>) {
-        self.queue.append(chunks).unwrap();
+        self.queue.append(chunks, None).unwrap();
     }
 
     /// From another thread, as it may block.
     fn append_beside(&self, chunks: Vec<Chunk>) -> std::thread::JoinHandle<()> {
         let queue = Arc::clone(&self.queue);
-        std::thread::spawn(move || queue.append(chunks).unwrap())
+        std::thread::spawn(move || queue.append(chunks, None).unwrap())
     }
 
     async fn drain(&mut self) -> Drain {

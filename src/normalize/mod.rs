@@ -6,6 +6,7 @@ mod counters;
 mod end;
 mod render;
 mod signature;
+mod snapshot;
 mod tests;
 mod text;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use counters::Counters;
 pub use end::RunEnd;
 pub use signature::signature;
+pub use snapshot::{OpenTest, Snapshot};
 pub use text::MAX_LINE;
 
 use crate::event::{Event, Fact, LogLine, RunStatus, Status, TestRef, Timestamp};
@@ -33,7 +35,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 const REPLAY_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// What is known of a run from outside its events.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RunInfo {
     /// Identity of the run.
     pub run_id: String,
@@ -78,6 +80,7 @@ pub struct Normalizer {
     failed_suites: Vec<String>,
     verdict: Verdict,
     changed: bool,
+    ended: bool,
     last_progress: Timestamp,
     /// Latest time of an event, for a run that is told after the fact; `None` for one that is running.
     replayed: Option<Timestamp>,
@@ -87,6 +90,7 @@ pub struct Normalizer {
 /// What the runner processes said of themselves.
 #[derive(Debug, Default)]
 struct Verdict {
+    started: u64,
     finished: u64,
     worst: Option<RunStatus>,
     suite_failed: bool,
@@ -114,6 +118,7 @@ impl Normalizer {
             failed_suites: Vec::new(),
             verdict: Verdict::default(),
             changed: false,
+            ended: false,
             last_progress: Timestamp::default(),
             replayed: None,
             line: String::new(),
@@ -175,7 +180,10 @@ impl Normalizer {
         self.start(time.min(now), out);
         match &event.fact {
             Fact::Log(log) => return self.log(log, time, out),
-            Fact::RunStarted(run) => self.run_started(run, time, out),
+            Fact::RunStarted(run) => {
+                self.verdict.started += 1;
+                self.run_started(run, time, out);
+            }
             Fact::Planned(planned) => {
                 if let Some(total) = planned.total {
                     self.tests.plan_total(total);

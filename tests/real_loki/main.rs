@@ -2,8 +2,30 @@
 
 // Clippy knows helpers of tests, which may unwrap, by `cfg(test)`.
 #[cfg(test)]
+#[path = "../common/binary.rs"]
+mod binary;
+#[cfg(test)]
+#[path = "../common/panels.rs"]
+mod dashboards;
+#[cfg(test)]
+mod ending;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod loki;
 #[cfg(test)]
+mod panels;
+#[cfg(test)]
+mod plain;
+#[cfg(test)]
+mod projects;
+#[cfg(test)]
 mod query;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod runs;
+#[cfg(test)]
+mod sample_runs;
+#[cfg(test)]
+mod unchanging;

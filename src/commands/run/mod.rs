@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::events_file::EventFile;
+use super::events_file;
 use super::session::{Ends, Session, run_info};
 use super::status_line::StatusLine;
 use crate::config::Settings;
@@ -32,8 +32,9 @@ use inject::{Injection, Runner, inject, wants_json};
 /// Before the command was started only: no such command, no spool.
 pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Result<ExitCode, Failure> {
     let info = run_info(settings, "");
-    let events = EventFile::create(&settings.state_dir, &info).map_err(|e| {
-        let what = format!("cannot write below {}", settings.state_dir.display());
+    let directory = events_file::directory(&settings.state_dir, &info.run_id);
+    let events = events_file::create(&directory, &info).map_err(|e| {
+        let what = format!("cannot write to {}", directory.display());
         Failure::new(Exit::Spool, what).cause(&e).hint("choose another directory with --state-dir")
     })?;
     let plan = plan(settings, argv, &events, injection)?;
@@ -48,7 +49,7 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
     let outcome = session.finish().await;
     outcome.summarise();
     if outcome.is_safe() {
-        events.remove();
+        std::fs::remove_dir_all(&directory).ok();
     }
     Ok(ended.exit_code())
 }
@@ -63,7 +64,7 @@ async fn attend(mut child: Child, session: &Session, mut line: StatusLine) -> Re
     }
 }
 
-fn plan(settings: &Settings, argv: &[OsString], events: &EventFile, injection: bool) -> Result<Injection, Failure> {
+fn plan(settings: &Settings, argv: &[OsString], events: &Path, injection: bool) -> Result<Injection, Failure> {
     let env = |name: &str| std::env::var_os(name);
     let run_id = settings.run.run_id.as_str();
     if !injection {
@@ -71,18 +72,18 @@ fn plan(settings: &Settings, argv: &[OsString], events: &EventFile, injection: b
     }
     let listeners = listeners::install(&settings.state_dir)
         .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
-    Ok(inject(argv, &listeners, events.path(), run_id, env))
+    Ok(inject(argv, &listeners, events, run_id, env))
 }
 
 /// Starts the command with what its runner needs, and says how its events come.
-fn start(plan: &Injection, typed: &[OsString], events: &EventFile) -> Result<(Child, Vec<Feed>), Failure> {
+fn start(plan: &Injection, typed: &[OsString], events: &Path) -> Result<(Child, Vec<Feed>), Failure> {
     let no_pipe = |e: io::Error| Failure::new(Exit::Spool, "cannot make a pipe").cause(&e);
     let spawn = |out, err| Child::start(&plan.argv, &plan.env, out, err);
     match plan.runner {
         // Their output is not touched at all: a run must outlive testwire, and a terminal stays a terminal for it.
         Runner::Robot | Runner::Pytest => {
             let format = if plan.runner == Runner::Robot { Format::Robot } else { Format::Pytest };
-            Ok((spawn(None, None)?, vec![follow(events.path(), format)]))
+            Ok((spawn(None, None)?, vec![follow(events, format)]))
         }
         Runner::GoTest => {
             let (reader, writer) = io::pipe().map_err(no_pipe)?;
