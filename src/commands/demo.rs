@@ -112,8 +112,10 @@ async fn play(settings: &Settings, speed: u32) -> Result<ExitCode, Failure> {
 
 fn start(settings: &Settings, player: Player) -> Result<Session, Failure> {
     let story = player.story;
-    let mut info = run_info(settings, story.runner);
-    info.run_id = format!("{}-{}", info.run_id, story.runner);
+    let mut settings = settings.clone();
+    let run_id = format!("{}-{}", settings.run.run_id, story.runner);
+    settings.run.run_id = Name::clean(&run_id).unwrap_or(settings.run.run_id);
+    let mut info = run_info(&settings, story.runner);
     // Of the shop, not of the repository at hand.
     for (name, value) in &mut info.metadata {
         match name.as_str() {
@@ -128,7 +130,7 @@ fn start(settings: &Settings, player: Player) -> Result<Session, Failure> {
     let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot start the demo").cause(&e);
     let (reader, writer): (PipeReader, PipeWriter) = io::pipe().map_err(failed)?;
     let feed = Feed::new(Source::from_fd(OwnedFd::from(reader)), Handler::decoder(Format::Testwire));
-    let session = Session::start(settings, vec![feed], normalizer, Ends::WithInput)?;
+    let session = Session::start(&settings, vec![feed], normalizer, Ends::WithInput)?;
     thread::Builder::new().name(format!("play {}", story.runner)).spawn(move || player.play(writer)).map_err(failed)?;
     Ok(session)
 }
@@ -179,11 +181,15 @@ fn status(runs: &[Run]) -> String {
     let mut each = String::new();
     for run in runs {
         let one = run.session.live().progress;
-        each.push_str(&format!("  {} {}/{}", run.runner, one.counters.done(), one.counters.planned));
+        let percent = one.counters.done() * 100 / one.counters.planned.max(1);
+        each.push_str(&format!(" {} {percent}%", run.runner));
         all.counters = all.counters.plus(&one.counters);
         all.elapsed = all.elapsed.max(one.elapsed);
         all.eta = all.eta.max(one.eta);
     }
+    // Short enough for 80 columns.
+    all.counters.failed = all.counters.failing();
+    (all.counters.errored, all.counters.running) = (0, 0);
     let delivery = runs.iter().map(|run| run.session.delivery_text()).find(|text| !text.is_empty());
     format!("{} {each}{}", progress_text(&all), delivery.unwrap_or_default())
 }
