@@ -4,13 +4,14 @@
 //! # The data path
 //!
 //! ```text
-//!  runner's output ── pipe ──┐          one thread: the intake                    │        tokio: the shipping side
-//!  listeners ── event file ──┤                                                    │
-//!  standard input ───────────┴─► source ─► decode ─► normalize ─► output ─► spool ═╪═► ship ─► loki::push ─► Loki
-//!                                  │ lines    events      entries    chunks on disk │    │ batches, one stream each
-//!                                  │                                                │    │
-//!                                  └─► tee: the terminal, untouched                 │    ├─► commit: out of the spool
-//!                                                                                   │    └─► rejected/: refused for good
+//!  runner's output ── pipe ──┐
+//!  listeners ── event file ──┤
+//!  standard input ───────────┴─► source ─► decode ─► normalize ─► output ─► spool ─► ship ─► loki::push ─► Loki
+//!                                  │  lines    events      entries    chunks    │     │
+//!                                  └─► tee: the terminal, untouched             │     ├─► commit: out of the spool
+//!                                                                               │     └─► rejected/: refused for good
+//!                      one thread: the intake, a loop without locks ◄───────────┴──► tokio: batches, one stream each
+//!                      (`pipeline::intake`)                            on disk        (`ship`)
 //! ```
 //!
 //! `main` turns arguments into settings and a command's end into an exit code. Imports go one way: `main → commands →

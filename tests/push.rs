@@ -4,6 +4,8 @@
 
 #[path = "common/fake_loki.rs"]
 mod fake_loki;
+#[path = "common/shipping.rs"]
+mod shipping;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -11,113 +13,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fake_loki::{Answer, FakeLoki, Store, raw_server};
+use shipping::{LOG, Setup, TEST, chunks, number, numbers, until};
 use testwire::event::Timestamp;
-use testwire::loki::encode::{Chunk, Encoder, decode};
+use testwire::loki::encode::Encoder;
 use testwire::loki::entry::{Entry, EntrySink as _, Stream};
-use testwire::loki::push::{Auth, Client, RetryClass, Secret, Transport};
+use testwire::loki::push::{Auth, RetryClass, Secret, Transport};
 use testwire::loki::reason::Reason;
-use testwire::ship::{DeliveryState, Drain, Rejected, RejectedEntry, Settings, Shipper, Stats};
-use testwire::spool::{self, DiskQueue, Queue as _};
-
-const LOG: &str = r#"{kind="log", service_name="shop"}"#;
-const TEST: &str = r#"{kind="test", service_name="shop"}"#;
-
-fn stream(kind: &str) -> Arc<Stream> {
-    Stream::new(vec![("service_name", "shop".into()), ("kind", kind.into())])
-}
-
-/// Entries of these numbers: the number is the time in microseconds, and the line.
-fn chunks(kind: &str, numbers: impl IntoIterator<Item = i64>, padding: usize) -> Vec<Chunk> {
-    let (mut encoder, stream) = (Encoder::new(), stream(kind));
-    let padding = "p".repeat(padding);
-    for number in numbers {
-        let line = format!("{number} {padding}");
-        let metadata = [("run_id", "r1"), ("level", "info")];
-        encoder.entry(&stream, &Entry { time: Timestamp(number * 1000), seq: 1, line: &line, metadata: &metadata });
-    }
-    encoder.take()
-}
-
-fn numbers(entries: &[fake_loki::Entry]) -> Vec<i64> {
-    entries.iter().map(|entry| entry.time / 1000).collect()
-}
-
-/// What was rejected: line, reason, status, answer.
-type KeptEntry = (String, Reason, u16, String);
-
-/// Takes what was rejected; fails as long as it is told to.
-#[derive(Clone, Default)]
-struct Kept {
-    entries: Arc<Mutex<Vec<KeptEntry>>>,
-    broken: Arc<AtomicBool>,
-}
-
-impl Rejected for Kept {
-    fn keep(&self, entries: &[RejectedEntry<'_>]) -> io::Result<()> {
-        if self.broken.load(SeqCst) {
-            return Err(io::Error::other("no space left on device"));
-        }
-        let mut kept = self.entries.lock().unwrap();
-        for RejectedEntry { entry, refusal, .. } in entries {
-            let line = decode(entry).unwrap().line.to_owned();
-            kept.push((line, refusal.reason, refusal.status, refusal.answer.clone()));
-        }
-        Ok(())
-    }
-}
-
-struct Setup {
-    queue: Arc<DiskQueue>,
-    shipper: Shipper<DiskQueue>,
-    kept: Kept,
-    _folder: tempfile::TempDir,
-}
-
-impl Setup {
-    fn to(url: &str) -> Self {
-        Self::with(&Transport::new(url))
-    }
-
-    fn with(transport: &Transport) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let queue = DiskQueue::create(&folder.path().join("spool/r1.1"), spool::Settings::default()).unwrap();
-        let queue = Arc::new(queue);
-        let kept = Kept::default();
-        let client = Client::new(transport).unwrap();
-        let shipper = Shipper::start(Arc::clone(&queue), client, kept.clone(), Settings::default());
-        Self { queue, shipper, kept, _folder: folder }
-    }
-
-    fn append(&self, chunks: Vec<Chunk>) {
-        self.queue.append(chunks, None).unwrap();
-    }
-
-    /// From another thread, as it may block.
-    fn append_beside(&self, chunks: Vec<Chunk>) -> std::thread::JoinHandle<()> {
-        let queue = Arc::clone(&self.queue);
-        std::thread::spawn(move || queue.append(chunks, None).unwrap())
-    }
-
-    async fn drain(&mut self) -> Drain {
-        self.shipper.drain(Duration::from_secs(20)).await
-    }
-
-    fn stats(&self) -> &Stats {
-        self.shipper.stats()
-    }
-
-    fn retried(&self, class: RetryClass) -> u64 {
-        self.stats().retried().find(|(known, _)| *known == class).unwrap().1
-    }
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(15), "still not: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
+use testwire::ship::{DeliveryState, Drain};
+use testwire::spool::Queue as _;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_entry_arrives_once_and_in_order_with_its_metadata() {
@@ -347,12 +250,11 @@ async fn what_is_too_large_is_sent_in_smaller_pieces_and_in_order() {
 async fn three_refused_of_ten_thousand_are_kept_aside_and_the_others_stored() {
     const BAD: [i64; 3] = [17, 5_000, 9_999];
     let loki = FakeLoki::start(|push| {
-        let bad: Vec<usize> =
-            (0..push.entries.len()).filter(|i| BAD.contains(&(push.entries[*i].time / 1000))).collect();
+        let bad: Vec<usize> = (0..push.entries.len()).filter(|i| BAD.contains(&number(&push.entries[*i]))).collect();
         match bad.first() {
             None => Answer::stored(),
             Some(first) => {
-                let number = push.entries[*first].time / 1000;
+                let number = number(&push.entries[*first]);
                 Answer::refuse(&format!("1 errors like: max entry size '262144' bytes exceeded ({number})"), bad)
             }
         }
@@ -412,7 +314,7 @@ async fn a_400_that_is_not_lokis_rejects_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_entries_stay_in_the_queue_until_they_can_be_kept_aside() {
-    let loki = FakeLoki::start(|push| match push.entries.iter().position(|entry| entry.time == 5000) {
+    let loki = FakeLoki::start(|push| match push.entries.iter().position(|entry| number(entry) == 5) {
         Some(bad) => Answer::refuse("max entry size", vec![bad]),
         None => Answer::stored(),
     })
@@ -465,7 +367,7 @@ async fn whatever_loki_answers_at_random_nothing_is_lost_and_order_stays() {
     const STREAMS: [&str; 3] = ["a", "b", "c"];
     let random = Mutex::new(fastrand::Rng::with_seed(42));
     let loki = FakeLoki::start(move |push| {
-        let bad: Vec<usize> = (0..push.entries.len()).filter(|i| push.entries[*i].time / 1000 % 997 == 0).collect();
+        let bad: Vec<usize> = (0..push.entries.len()).filter(|i| number(&push.entries[*i]) % 997 == 0).collect();
         match random.lock().unwrap().u32(0..20) {
             0 => Answer::status(500, "server"),
             1 => Answer { store: Store::AllBut(bad), ..Answer::status(502, "stored, but who knows") },

@@ -125,8 +125,8 @@ fn start(settings: &Settings, player: Player) -> Result<Session, Failure> {
             _ => {}
         }
     }
-    let mut normalizer = Normalizer::new(info);
-    normalizer.set_command(story.command.into());
+    info.command = story.command.into();
+    let normalizer = Normalizer::new(info);
     let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot start the demo").cause(&e);
     let (reader, writer): (PipeReader, PipeWriter) = io::pipe().map_err(failed)?;
     let feed = Feed::new(Source::from_fd(OwnedFd::from(reader)), Handler::decoder(Format::Testwire));

@@ -10,7 +10,11 @@ mod dashboards;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod loki;
 #[cfg(test)]
