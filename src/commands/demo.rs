@@ -190,8 +190,8 @@ fn status(runs: &[Run]) -> String {
     // Short enough for 80 columns.
     all.counters.failed = all.counters.failing();
     (all.counters.errored, all.counters.running) = (0, 0);
-    let delivery = runs.iter().map(|run| run.session.delivery_text()).find(|text| !text.is_empty());
-    format!("{} {each}{}", progress_text(&all), delivery.unwrap_or_default())
+    let waiting = runs.iter().map(|run| run.session.delivery_text()).find(|text| !text.is_empty());
+    progress_text(&all, &[each.trim_start().to_owned(), waiting.unwrap_or_default()].join("  "))
 }
 
 /// Stands for a runner: writes its events into a pipe when their time comes.

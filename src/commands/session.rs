@@ -220,7 +220,7 @@ impl Session {
 
     /// How the run and its delivery go, for the status line.
     pub(super) fn status_text(&self) -> String {
-        format!("{}{}", progress_text(&self.live().progress), self.delivery_text())
+        progress_text(&self.live().progress, &self.delivery_text())
     }
 
     /// Waits for the intake to end by itself.
@@ -235,9 +235,8 @@ impl Session {
         let delivery = shipping.shipper.delivery();
         match delivery.state {
             DeliveryState::Ok => String::new(),
-            DeliveryState::Waiting { error, .. } => {
-                format!("  [{} entries wait for Loki: {error}]", delivery.backlog.entries)
-            }
+            // Why is on testwire's log; here it would push everything else out of the terminal.
+            DeliveryState::Waiting { .. } => format!("{} entries wait for Loki", delivery.backlog.entries),
         }
     }
 
@@ -310,7 +309,7 @@ impl Shipping {
             "{} entries wait for Loki at {}; giving it {}s (Ctrl-C: no longer)",
             self.queue.backlog().entries,
             says.loki,
-            left.as_secs()
+            left.as_millis().div_ceil(1000)
         ));
         let stop = async {
             let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
