@@ -78,7 +78,7 @@ cargo test --no-fail-fast 2>&1 | tee "$log"
 
 step "listeners"
 "$venv/bin/python" -m pytest -q -p no:cacheprovider tests/listeners 2>&1 | tee "$target/listeners.log"
-listeners=$(awk '/ passed in / { print $1 }' "$target/listeners.log")
+listeners=$(awk '$2 ~ /^passed/ { print $1 }' "$target/listeners.log")
 [ "${listeners:-0}" -gt 0 ] || fail "no test of the listeners ran" "see $target/listeners.log"
 
 # Cargo names each test program before its result.
