@@ -87,6 +87,13 @@ impl Work {
         }
     }
 
+    /// What is next is to be pushed in halves, because pushes of its size do not get through.
+    pub(super) fn shrink(&mut self) {
+        if self.parts.last().is_some_and(|part| part.range.len() > 1) {
+            self.halve(false);
+        }
+    }
+
     /// The push was refused. `time` tells the time of an entry.
     pub(super) fn refused(&mut self, refusal: Refusal, time: &dyn Fn(usize) -> Option<Timestamp>) {
         match self.parts.last() {

@@ -8,11 +8,12 @@ use prost::bytes::Bytes;
 use tokio::time::Instant;
 
 use super::bisect::{Refusal, Work};
+use super::late::{self, Piece, Selection};
 use super::rejected::{Rejected, RejectedEntry};
 use super::stats::Stats;
 use super::trouble::RefusedLog;
 use crate::event::Timestamp;
-use crate::loki::encode::{Packer, decode, entries_of};
+use crate::loki::encode::{Packer, entries_of, time_of};
 use crate::loki::entry::Stream;
 use crate::loki::push::{Client, Outcome, RetryClass};
 use crate::loki::reason::Reason;
@@ -24,12 +25,14 @@ const REFUSED_MAX: usize = 256;
 const ANSWER_MAX: usize = 1024;
 
 /// What the shipper remembers of a record without its entries.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) id: RecordId,
-    /// Size of its entries in bytes.
+    /// Which of its entries are meant, as the others go to other streams.
+    pub(super) selection: Selection,
+    /// Their size in bytes.
     pub(super) len: u32,
-    /// Number of its entries.
+    /// Their number.
     pub(super) count: u32,
 }
 
@@ -42,20 +45,27 @@ pub(super) struct Batch {
     pub(super) work: Work,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// No push of it is larger, unless a single entry is.
+    pub(super) max_bytes: usize,
+    /// The smallest push of it that was too large, in bytes.
+    pub(super) too_large: Option<usize>,
+    /// Entries, by number, that Loki found too far behind, and that are to be offered as late ones.
+    behind: Vec<usize>,
 }
 
 impl Batch {
     pub(super) fn new(records: Vec<Record>, loaded: Vec<Bytes>) -> Self {
         let entries = records.iter().map(|record| record.count as usize).sum();
-        Self { records, loaded, work: Work::new(entries), failures: 0 }
+        let work = Work::new(entries);
+        Self { records, loaded, work, failures: 0, max_bytes: usize::MAX, too_large: None, behind: Vec::new() }
     }
 }
 
 /// How a delivery ended.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Every entry is pushed or kept aside.
-    Settled,
+    /// Every entry is pushed or kept aside, but those of `behind`, which go to other streams.
+    Settled { behind: Vec<(RecordId, Piece)> },
     /// To be tried again later.
     Wait { class: RetryClass, after: Option<Duration>, error: String },
 }
@@ -85,32 +95,62 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
             Err(error) => return local(&format!("the spool cannot be read: {error}")),
         };
         while let Some(range) = batch.work.next() {
-            if let Some(wait) = self.advance(stream, &entries, &mut batch.work, range).await {
+            if range.len() > 1 && entries.bytes(&range) > batch.max_bytes {
+                batch.work.shrink();
+                continue;
+            }
+            if let Some(wait) = self.advance(stream, &entries, batch, range).await {
                 return wait;
             }
             batch.failures = 0;
             if batch.work.refused_len() >= REFUSED_MAX
-                && let Some(wait) = self.keep_refused(stream, &entries, &mut batch.work)
+                && let Some(wait) = self.keep_refused(stream, &entries, batch)
             {
                 return wait;
             }
         }
-        self.keep_refused(stream, &entries, &mut batch.work).unwrap_or(Step::Settled)
+        if let Some(wait) = self.keep_refused(stream, &entries, batch) {
+            return wait;
+        }
+        match self.behind(stream, &entries, batch).await {
+            Ok(behind) => Step::Settled { behind },
+            Err(error) => local(&format!("the spool cannot be read: {error}")),
+        }
+    }
+
+    /// What is to be offered again, in streams of its own hours.
+    async fn behind(
+        &self,
+        stream: &Stream,
+        loaded: &Loaded,
+        batch: &mut Batch,
+    ) -> Result<Vec<(RecordId, Piece)>, SpoolError> {
+        batch.behind.sort_unstable();
+        let mut found = Vec::new();
+        let places: Vec<_> = batch.behind.iter().map(|entry| loaded.record_and_index(*entry)).collect();
+        for run in places.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some(record) = run.first().and_then(|(number, _)| batch.records.get(*number)) else { continue };
+            let numbers = run.iter().map(|(_, index)| late::number(&record.selection, *index));
+            let whole = self.queue.read(record.id).await?.entries;
+            found.extend(late::behind(stream, &whole, numbers).into_iter().map(|piece| (record.id, piece)));
+        }
+        Ok(found)
     }
 
     async fn load(&self, batch: &mut Batch) -> Result<Loaded, SpoolError> {
         let mut chunks = std::mem::take(&mut batch.loaded);
         for record in &batch.records[chunks.len()..] {
-            chunks.push(self.queue.read(record.id).await?.entries);
+            chunks.push(late::select(self.queue.read(record.id).await?.entries, &record.selection));
         }
         let count = batch.records.iter().map(|record| record.count as usize).sum();
         Ok(Loaded { chunks, count, index: OnceLock::new() })
     }
 
     /// One push; what it must wait for, if it must.
-    async fn advance(&self, stream: &Stream, loaded: &Loaded, work: &mut Work, range: Range<usize>) -> Option<Step> {
+    async fn advance(&self, stream: &Stream, loaded: &Loaded, batch: &mut Batch, range: Range<usize>) -> Option<Step> {
+        let work = &mut batch.work;
         let parts = loaded.slices(&range);
-        let bytes = parts.iter().map(|part| part.len()).sum();
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let body = Bytes::from(self.pack(stream, &parts));
         drop(parts);
         let wire = body.len();
@@ -124,6 +164,9 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
                 work.accepted();
             }
             Outcome::Split { status, answer } => {
+                if range.len() > 1 {
+                    batch.too_large = Some(batch.too_large.map_or(bytes, |least| least.min(bytes)));
+                }
                 work.too_large(Refusal { status, reason: Reason::RequestTooLarge, answer: bounded(answer) });
             }
             Outcome::Refused { status, reason, answer } => {
@@ -144,8 +187,12 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
     }
 
     /// Hands over what was refused so far; what to wait for, if that failed.
-    fn keep_refused(&self, stream: &Stream, loaded: &Loaded, work: &mut Work) -> Option<Step> {
-        let refused = work.take_refused();
+    fn keep_refused(&self, stream: &Stream, loaded: &Loaded, batch: &mut Batch) -> Option<Step> {
+        let mut refused = batch.work.take_refused();
+        if !late::is_late(stream) {
+            let behind = refused.extract_if(.., |(_, refusal)| refusal.reason == Reason::TooFarBehind);
+            batch.behind.extend(behind.map(|(entry, _)| entry));
+        }
         if refused.is_empty() {
             return None;
         }
@@ -155,7 +202,7 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
             .collect();
         if let Err(error) = self.rejected.keep(&entries) {
             drop(entries);
-            work.put_back_refused(refused);
+            batch.work.put_back_refused(refused);
             return Some(local(&format!("refused entries cannot be kept aside: {error}")));
         }
         for (_, refusal) in &refused {
@@ -215,8 +262,21 @@ impl Loaded {
         self.index().get(entry).map_or(&[], |(chunk, place)| &self.chunks[*chunk][place.clone()])
     }
 
+    /// Number of its record in the batch, and its index among the record's selected entries.
+    fn record_and_index(&self, entry: usize) -> (usize, u32) {
+        let index = self.index();
+        let record = index.get(entry).map_or(usize::MAX, |(record, _)| *record);
+        let first = index.partition_point(|(other, _)| *other < record);
+        (record, u32::try_from(entry - first).expect("a record has fewer entries"))
+    }
+
+    /// Size of these entries.
+    fn bytes(&self, range: &Range<usize>) -> usize {
+        self.slices(range).iter().map(|slice| slice.len()).sum()
+    }
+
     fn time(&self, entry: usize) -> Option<Timestamp> {
-        decode(self.entry(entry)).map(|entry| entry.time)
+        time_of(self.entry(entry))
     }
 
     /// The bytes of these entries, one slice a chunk.
@@ -238,7 +298,7 @@ impl Loaded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loki::encode::Encoder;
+    use crate::loki::encode::{Encoder, decode};
     use crate::loki::entry::{Entry, EntrySink as _};
 
     #[test]

@@ -96,11 +96,13 @@ impl Lane {
                 return None;
             }
         };
-        match &batch {
-            Some(_) => self.last_push = Some(now),
-            None => self.state = State::Idle,
-        }
-        batch
+        let Some(mut batch) = batch else {
+            self.state = State::Idle;
+            return None;
+        };
+        self.last_push = Some(now);
+        batch.max_bytes = settings.batch_bytes;
+        Some(batch)
     }
 
     /// The batch was settled.
@@ -196,7 +198,7 @@ mod tests {
         }
 
         fn push(&mut self, len: usize, ms: u64) {
-            let record = Record { id: RecordId(self.number), len: len as u32, count: 1 };
+            let record = Record { id: RecordId(self.number), selection: None, len: len as u32, count: 1 };
             self.number += 1;
             let now = self.at(ms);
             self.lane.push(record, vec![0; len].into(), usize::MAX, now, &SETTINGS);

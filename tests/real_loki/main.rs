@@ -8,7 +8,11 @@ mod binary;
 #[path = "../common/panels.rs"]
 mod dashboards;
 #[cfg(test)]
+mod delivery;
+#[cfg(test)]
 mod ending;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
