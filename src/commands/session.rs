@@ -18,7 +18,7 @@ use crate::pipeline::feed::Feed;
 use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
 use crate::ship::{DeliveryState, Drain, RejectedFiles, Shipper};
-use crate::spool::memory::MemoryQueue;
+use crate::spool::{self, DiskQueue, SpoolError};
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub(super) struct Session {
 }
 
 struct Shipping {
-    shipper: Shipper<MemoryQueue>,
-    queue: Arc<MemoryQueue>,
+    shipper: Shipper<DiskQueue>,
+    queue: Arc<DiskQueue>,
 }
 
 /// Speaks to the person, unless `--quiet`.
@@ -186,6 +186,7 @@ impl Session {
             return Outcome { report, left: 0, rejected: 0, last_error: None, says };
         };
         let left = shipping.drain(drain_timeout, &says).await;
+        shipping.end();
         let stats = shipping.shipper.stats();
         let last_error = stats.last_error().map(|(_, error)| error);
         Outcome { report, left, rejected: stats.rejected_total(), last_error, says }
@@ -193,9 +194,22 @@ impl Session {
 }
 
 impl Shipping {
+    /// Removes the queue if nothing is left in it.
+    fn end(&self) {
+        match self.queue.remove() {
+            Ok(()) | Err(SpoolError::NotEmpty) => {}
+            // Everything has arrived, so this is no failure of the command.
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
     fn start(settings: &Settings) -> Result<Self, Failure> {
         let client = client(settings)?;
-        let queue = Arc::new(MemoryQueue::default());
+        let name = format!("{}.{}", settings.run.run_id.as_str(), std::process::id());
+        let dir = spool::folder(&settings.state_dir).join(name);
+        let queue =
+            DiskQueue::create(&dir, spool::Settings::new(settings.spool_max, settings.fsync)).map_err(unusable)?;
+        let queue = Arc::new(queue);
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
         let ship = crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() };
         let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship);
@@ -234,6 +248,10 @@ impl Shipping {
             }
         }
     }
+}
+
+fn unusable(error: SpoolError) -> Failure {
+    Failure::new(Exit::Spool, "the spool cannot be used").cause(&error)
 }
 
 impl Outcome {

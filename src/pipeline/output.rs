@@ -64,7 +64,7 @@ impl<Q> EntrySink for ToQueue<Q> {
 impl<Q: Queue> Output for ToQueue<Q> {
     fn flush(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
         let chunks = self.encoder.take();
-        if chunks.is_empty() { Ok(()) } else { Ok(self.queue.append(chunks)?) }
+        if chunks.is_empty() { Ok(()) } else { Ok(self.queue.append(chunks, None)?) }
     }
 }
 
