@@ -239,12 +239,7 @@ impl Shipping {
     }
 
     /// Says so if it takes longer than one would notice.
-    async fn drain_within(
-        shipper: &mut Shipper<DiskQueue>,
-        queue: &DiskQueue,
-        limit: Duration,
-        says: &Says,
-    ) -> Drain {
+    async fn drain_within(shipper: &mut Shipper<DiskQueue>, queue: &DiskQueue, limit: Duration, says: &Says) -> Drain {
         use crate::spool::Queue as _;
         let begun = Instant::now();
         let drained = shipper.drain(Duration::from_secs(1).min(limit)).await;

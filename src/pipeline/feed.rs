@@ -132,7 +132,10 @@ impl Feed {
                 _ => *unknown_format |= handler.line(line, normalizer, out, now),
             },
         )?;
-        tee_error.map_or(Ok(got), Err)
+        match tee_error {
+            None => Ok(got),
+            Some(e) => Err(io::Error::new(e.kind(), format!("nobody takes its copy any more: {e}"))),
+        }
     }
 
     /// Takes what was held back; the source is not read any more.

@@ -84,10 +84,9 @@ fn cannot_start(program: &OsString, error: &io::Error) -> Failure {
     let name = program.to_string_lossy();
     // The codes are those of a shell, so that a script sees the same with testwire and without.
     let (exit, hint) = match error.kind() {
-        io::ErrorKind::NotFound => (
-            Exit::NotFound,
-            "check the name, or give its path; shell syntax needs a shell: testwire run -- sh -c '…'",
-        ),
+        io::ErrorKind::NotFound => {
+            (Exit::NotFound, "check the name, or give its path; shell syntax needs a shell: testwire run -- sh -c '…'")
+        }
         io::ErrorKind::PermissionDenied => (Exit::CannotRun, "it is a directory, or not executable (chmod +x)"),
         _ => (Exit::CannotRun, "try the command without testwire"),
     };
