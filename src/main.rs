@@ -32,7 +32,10 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Audit { settings, run, days } => {
             serve(&settings, async { commands::audit::audit(&settings, &run, days).await.map(ExitCode::from) })
         }
-        Invocation::Flush { .. } | Invocation::Status { .. } => Ok(Exit::Ok.into()),
+        Invocation::Flush { settings } => {
+            serve(&settings, async { commands::flush::flush(&settings).await.map(ExitCode::from) })
+        }
+        Invocation::Status { .. } => Ok(Exit::Ok.into()),
         Invocation::DashboardsExport { directory } => {
             commands::dashboards::export(&directory).map(|()| Exit::Ok.into())
         }

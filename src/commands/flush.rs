@@ -13,8 +13,7 @@ pub async fn flush(settings: &Settings) -> Result<Exit, Failure> {
     if done.queues == 0 {
         println!("nothing waits");
     } else {
-        let noun = if done.queues == 1 { "process" } else { "processes" };
-        println!("{} entries of {} earlier {noun} delivered, {} refused, {} wait still", done.sent, done.queues, done.rejected, done.left);
+        println!("{done}");
     }
     Ok(match done {
         _ if done.left > 0 => Exit::Undelivered,

@@ -1,9 +1,11 @@
 //! What each command does.
 
+mod adopt;
 pub mod audit;
 pub mod check;
 pub mod dashboards;
 mod events_file;
+pub mod flush;
 pub mod pipe;
 pub mod run;
 mod session;

@@ -1,12 +1,15 @@
 //! What `run`, `pipe` and `demo` have in common: an intake, the shipping side, and what is said about them.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::adopt::Adoption;
+use super::events_file;
 use super::status_line::progress_text;
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
@@ -18,7 +21,7 @@ use crate::pipeline::feed::Feed;
 use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
 use crate::ship::{DeliveryState, Drain, RejectedFiles, Shipper};
-use crate::spool::{self, DiskQueue, SpoolError};
+use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +30,12 @@ pub(super) enum Ends {
     WithInput,
     /// When [`Session::end`] says so.
     WhenTold,
+}
+
+/// A place for a run's entries, before there are any.
+pub(super) struct Opened {
+    name: String,
+    shipping: Option<Shipping>,
 }
 
 /// A run on its way.
@@ -38,7 +47,9 @@ pub(super) struct Session {
     says: Says,
 }
 
+/// A queue on its way to Loki, and what earlier processes left.
 struct Shipping {
+    adoption: Adoption,
     shipper: Shipper<DiskQueue>,
     queue: Arc<DiskQueue>,
 }
@@ -84,6 +95,16 @@ pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
     }
 }
 
+/// How the spool works, as configured.
+pub(super) fn spool_settings(settings: &Settings) -> spool::Settings {
+    spool::Settings::new(settings.spool_max, settings.fsync)
+}
+
+/// How entries are shipped, as configured.
+pub(super) fn ship_settings(settings: &Settings) -> crate::ship::Settings {
+    crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() }
+}
+
 /// A client for the configured Loki; the secrets are read here.
 ///
 /// # Errors
@@ -98,26 +119,58 @@ pub(super) fn client(settings: &Settings) -> Result<Client, Failure> {
     Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))
 }
 
-impl Session {
-    /// Starts the intake on a thread of its own, and the shipping.
+impl Opened {
+    /// Makes the spool and begins to ship, also what earlier processes left.
     ///
     /// # Errors
-    /// If the client cannot be made (certificates), or the system has no threads or descriptors left.
-    pub(super) fn start(
+    /// If the client cannot be made (certificates), or the spool cannot.
+    pub(super) fn new(settings: &Settings) -> Result<Self, Failure> {
+        let name = events_file::name(settings.run.run_id.as_str());
+        let to_loki = settings.output == Destination::Loki;
+        let shipping = to_loki.then(|| Shipping::start(settings, &name)).transpose()?;
+        Ok(Self { name, shipping })
+    }
+
+    /// Makes the place of the run's event file and gives the file's path.
+    ///
+    /// # Errors
+    /// If the state directory cannot be written.
+    pub(super) fn event_file(&self, settings: &Settings, run: &RunInfo) -> Result<PathBuf, Failure> {
+        let run = self.shipping.as_ref().map(|_| run);
+        events_file::create(&settings.state_dir, &self.name, run).map_err(|e| {
+            let what = format!("cannot write to {}", settings.state_dir.display());
+            Failure::new(Exit::Spool, what).cause(&e).hint("choose another directory with --state-dir")
+        })
+    }
+
+    /// Removes the event file: every entry of it is in the spool, or nobody shall have it.
+    pub(super) fn remove_event_file(name: &str, settings: &Settings) {
+        events_file::remove(&settings.state_dir, name);
+    }
+
+    /// Name of the run's directories.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts the intake, on a thread of its own.
+    ///
+    /// # Errors
+    /// If the system has no threads or descriptors left.
+    pub(super) fn begin(
+        self,
         settings: &Settings,
         feeds: Vec<Feed>,
         normalizer: Normalizer,
         ends: Ends,
-    ) -> Result<Self, Failure> {
-        let link = (settings.output == Destination::Loki).then(|| link(settings, normalizer.info()));
+    ) -> Result<Session, Failure> {
+        let shipping = self.shipping;
+        let link = shipping.as_ref().map(|_| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
-        let (output, shipping): (Box<dyn Output>, _) = match settings.output {
-            Destination::Loki => {
-                let shipping = Shipping::start(settings)?;
-                (Box::new(ToQueue::new(Arc::clone(&shipping.queue))), Some(shipping))
-            }
-            Destination::Ndjson => (Box::new(ToNdjson::new(io::stdout())), None),
-            Destination::None => (Box::new(ToNothing), None),
+        let output: Box<dyn Output> = match (&shipping, settings.output) {
+            (Some(shipping), _) => Box::new(ToQueue::new(Arc::clone(&shipping.queue))),
+            (None, Destination::Ndjson) => Box::new(ToNdjson::new(io::stdout())),
+            (None, _) => Box::new(ToNothing),
         };
         let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot start the intake").cause(&e);
         let (intake, handle) = Intake::new(feeds, normalizer, output, ends == Ends::WithInput).map_err(failed)?;
@@ -127,7 +180,22 @@ impl Session {
             .name("intake".into())
             .spawn(move || drop(sender.send(intake.run(ends == Ends::WhenTold))))
             .map_err(failed)?;
-        Ok(Self { handle, report, shipping, drain_timeout: settings.drain_timeout, says })
+        Ok(Session { handle, report, shipping, drain_timeout: settings.drain_timeout, says })
+    }
+}
+
+impl Session {
+    /// Opens a spool and begins.
+    ///
+    /// # Errors
+    /// As [`Opened::new`] and [`Opened::begin`].
+    pub(super) fn start(
+        settings: &Settings,
+        feeds: Vec<Feed>,
+        normalizer: Normalizer,
+        ends: Ends,
+    ) -> Result<Self, Failure> {
+        Opened::new(settings)?.begin(settings, feeds, normalizer, ends)
     }
 
     /// Says where the run can be watched, and `note`, what was done to make the runner speak.
@@ -173,9 +241,18 @@ impl Session {
         }
     }
 
-    /// Waits for the intake and then, up to the drain timeout, for Loki. A signal ends the second wait.
+    /// Waits for the intake and then, up to the drain timeout, for Loki. A signal ends the second wait. An intake that
+    /// waits for room in a full spool is given up after the same time: the run is over, and nobody shall wait for ever.
     pub(super) async fn finish(mut self) -> Outcome {
-        let report = self.intake_ended().await;
+        let report = tokio::select! {
+            report = &mut self.report => report.unwrap_or_default(),
+            () = tokio::time::sleep(self.drain_timeout) => {
+                if let Some(shipping) = &self.shipping {
+                    shipping.queue.close();
+                }
+                self.intake_ended().await
+            }
+        };
         self.deliver(report).await
     }
 
@@ -185,40 +262,43 @@ impl Session {
         let Some(mut shipping) = shipping else {
             return Outcome { report, left: 0, rejected: 0, last_error: None, says };
         };
+        let begun = Instant::now();
         let left = shipping.drain(drain_timeout, &says).await;
-        shipping.end();
-        let stats = shipping.shipper.stats();
-        let last_error = stats.last_error().map(|(_, error)| error);
-        Outcome { report, left, rejected: stats.rejected_total(), last_error, says }
+        let (rejected, last_error) = {
+            let stats = shipping.shipper.stats();
+            (stats.rejected_total(), stats.last_error().map(|(_, error)| error))
+        };
+        shipping.end(drain_timeout.saturating_sub(begun.elapsed()), &says).await;
+        Outcome { report, left, rejected, last_error, says }
     }
 }
 
 impl Shipping {
-    /// Removes the queue if nothing is left in it.
-    fn end(&self) {
+    fn start(settings: &Settings, name: &str) -> Result<Self, Failure> {
+        let client = client(settings)?;
+        let dir = spool::folder(&settings.state_dir).join(name);
+        let queue = Arc::new(DiskQueue::create(&dir, spool_settings(settings)).map_err(unusable)?);
+        let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
+        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings));
+        Ok(Self { adoption: Adoption::start(settings)?, shipper, queue })
+    }
+
+    /// Removes the queue if nothing is left in it, and waits for what earlier processes left, up to `limit`.
+    async fn end(self, limit: Duration, says: &Says) {
+        self.shipper.abort();
         match self.queue.remove() {
             Ok(()) | Err(SpoolError::NotEmpty) => {}
             // Everything has arrived, so this is no failure of the command.
             Err(error) => tracing::warn!("{error}"),
         }
-    }
-
-    fn start(settings: &Settings) -> Result<Self, Failure> {
-        let client = client(settings)?;
-        let name = format!("{}.{}", settings.run.run_id.as_str(), std::process::id());
-        let dir = spool::folder(&settings.state_dir).join(name);
-        let queue =
-            DiskQueue::create(&dir, spool::Settings::new(settings.spool_max, settings.fsync)).map_err(unusable)?;
-        let queue = Arc::new(queue);
-        let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-        let ship = crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() };
-        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship);
-        Ok(Self { shipper, queue })
+        let earlier = self.adoption.finish(limit).await;
+        if earlier.queues > 0 {
+            says.line(&earlier.to_string());
+        }
     }
 
     /// Entries that are left when all were sent, the time is over, or a signal came.
     async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
-        use crate::spool::Queue as _;
         self.queue.close();
         // From the beginning: a second Ctrl-C may come right after the first, which ended the run.
         let stop = async {
@@ -262,9 +342,9 @@ fn unusable(error: SpoolError) -> Failure {
 }
 
 impl Outcome {
-    /// True if every entry has arrived, or is kept where the next process finds it.
+    /// True if every entry has arrived or is in the spool, where the next process finds it.
     pub(super) fn is_safe(&self) -> bool {
-        self.left == 0
+        self.report.output_error.is_none()
     }
 
     /// Says how the run and the delivery ended.
@@ -284,7 +364,10 @@ impl Outcome {
         self.says.line(&text);
         if self.left > 0 {
             let why = self.last_error.as_deref().unwrap_or("it did not answer in time");
-            eprint_line(&format!("warning: {} entries did not reach Loki at {}: {why}", self.left, self.says.loki));
+            eprint_line(&format!(
+                "warning: {} entries wait in the spool for Loki at {}: {why}; the next start or `testwire flush` delivers them",
+                self.left, self.says.loki
+            ));
         }
         if self.rejected > 0 {
             eprint_line(&format!(

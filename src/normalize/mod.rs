@@ -147,11 +147,6 @@ impl Normalizer {
         }
     }
 
-    /// The command line as typed, for the run's start entry.
-    pub fn set_command(&mut self, command: String) {
-        self.info.command = command;
-    }
-
     /// Writes the run's start, unless that has been done.
     pub fn start(&mut self, time: Timestamp, out: &mut dyn EntrySink) {
         if self.started.is_some() {

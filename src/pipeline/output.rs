@@ -64,7 +64,12 @@ impl<Q> EntrySink for ToQueue<Q> {
 impl<Q: Queue> Output for ToQueue<Q> {
     fn flush(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
         let chunks = self.encoder.take();
-        if chunks.is_empty() { Ok(()) } else { Ok(self.queue.append(chunks, None)?) }
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        // Text and numbers cannot fail to become JSON.
+        let mark = serde_json::to_vec(&mark()).ok();
+        Ok(self.queue.append(chunks, mark)?)
     }
 }
 

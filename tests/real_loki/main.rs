@@ -16,6 +16,8 @@ mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod loki;
 #[cfg(test)]
 mod panels;
