@@ -262,7 +262,7 @@ fn a_broken_config_file_is_named_with_its_line() {
 fn a_state_directory_that_cannot_be_written_is_a_failure_before_the_command() {
     let scratch = Scratch::new();
     fs::write(scratch.state(), "a file is in the way").unwrap();
-    let done = run(&mut scratch.testwire(["run", "--output", "none", "--", "touch", "ran"]), b"");
+    let done = run(&mut scratch.testwire(["run", "--", "touch", "ran"]), b"");
     assert_fails(&done, 7, &["error: ", &scratch.state().display().to_string()]);
     assert!(!scratch.work().join("ran").exists());
 }
