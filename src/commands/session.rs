@@ -299,18 +299,7 @@ impl Shipping {
     /// Entries that are left when all were sent, the time is over, or a signal came.
     async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
         self.queue.close();
-        let begun = Instant::now();
-        let patience = Duration::from_secs(1).min(limit);
-        if self.shipper.drain(patience).await == Drain::Drained {
-            return 0;
-        }
-        let left = limit.saturating_sub(begun.elapsed());
-        says.line(&format!(
-            "{} entries wait for Loki at {}; giving it {}s (Ctrl-C: no longer)",
-            self.queue.backlog().entries,
-            says.loki,
-            left.as_millis().div_ceil(1000)
-        ));
+        // From the beginning: a second Ctrl-C may come right after the first, which ended the run.
         let stop = async {
             let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
             let [interrupt, terminate] = &mut signals;
@@ -320,12 +309,29 @@ impl Shipping {
             }
         };
         tokio::select! {
-            drained = self.shipper.drain(left) => if drained == Drain::Drained { 0 } else { self.queue.backlog().entries },
-            () = stop => {
-                self.shipper.abort();
-                self.queue.backlog().entries
-            }
+            drained = Self::drain_within(&mut self.shipper, &self.queue, limit, says) => if drained == Drain::Drained {
+                return 0;
+            },
+            () = stop => self.shipper.abort(),
         }
+        self.queue.backlog().entries
+    }
+
+    /// Says so if it takes longer than one would notice.
+    async fn drain_within(shipper: &mut Shipper<DiskQueue>, queue: &DiskQueue, limit: Duration, says: &Says) -> Drain {
+        let begun = Instant::now();
+        let drained = shipper.drain(Duration::from_secs(1).min(limit)).await;
+        let left = limit.saturating_sub(begun.elapsed());
+        if drained == Drain::Drained || left.is_zero() {
+            return drained;
+        }
+        says.line(&format!(
+            "{} entries wait for Loki at {}; giving it {} (Ctrl-C: no longer)",
+            queue.backlog().entries,
+            says.loki,
+            crate::commands::status_line::seconds(left)
+        ));
+        shipper.drain(left).await
     }
 }
 

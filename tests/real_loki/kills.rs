@@ -129,7 +129,12 @@ async fn nothing_is_missing_or_doubled_however_often_testwire_is_killed() {
             early += 1;
             continue;
         }
-        assert!(audit.code == 0 && audit.out().contains(" 0 missing, 0 doubled"), "{run_id}: {}{}", audit.out(), audit.err());
+        assert!(
+            audit.code == 0 && audit.out().contains(" 0 missing, 0 doubled"),
+            "{run_id}: {}{}",
+            audit.out(),
+            audit.err()
+        );
         // Killed so early that the runner was not started, there is nothing to take up.
         if !wrapped || !scratch.work().join(format!("{run_id}.through")).exists() {
             continue;
