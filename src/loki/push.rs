@@ -156,6 +156,8 @@ pub enum Outcome {
         after: Option<Duration>,
         /// For people: status and text, or what broke.
         error: String,
+        /// False if it surely did not reach Loki: there was no connection.
+        sent: bool,
     },
     /// Too large for Loki; to be tried again in smaller pieces.
     Split {
@@ -224,7 +226,8 @@ impl Client {
             Ok(response) => classify(response).await,
             Err(error) => {
                 let class = if error.is_timeout() { RetryClass::Timeout } else { RetryClass::Connection };
-                Outcome::Retry { class, after: None, error: chain(&error.without_url()) }
+                let sent = !error.is_connect();
+                Outcome::Retry { class, after: None, error: chain(&error.without_url()), sent }
             }
         }
     }
@@ -279,7 +282,8 @@ async fn classify(response: Response) -> Outcome {
     let after = retry_after(response.headers());
     let plain = answers_in_text(response.headers());
     let answer = answer(response).await;
-    let retry = |class| Outcome::Retry { class, after, error: format!("Loki answered {status}: {}", brief(&answer)) };
+    let error = || format!("Loki answered {status}: {}", brief(&answer));
+    let retry = |class| Outcome::Retry { class, after, error: error(), sent: true };
     match status {
         200..=299 => retry(RetryClass::NotStored),
         408 => retry(RetryClass::Timeout),

@@ -171,6 +171,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Timestamp;
     use crate::spool::RecordId;
 
     const SETTINGS: Settings = Settings {
@@ -198,7 +199,8 @@ mod tests {
         }
 
         fn push(&mut self, len: usize, ms: u64) {
-            let record = Record { id: RecordId(self.number), selection: None, len: len as u32, count: 1 };
+            let record =
+                Record { id: RecordId(self.number), selection: None, len: len as u32, count: 1, first: Timestamp(0) };
             self.number += 1;
             let now = self.at(ms);
             self.lane.push(record, vec![0; len].into(), usize::MAX, now, &SETTINGS);
