@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::session::{Ends, Session, run_info};
+use super::session::{Ends, Session, limits, run_info};
 use crate::config::Settings;
 use crate::decode::Format;
 use crate::exit::{Exit, Failure};
@@ -36,7 +36,8 @@ pub async fn pipe(settings: &Settings, options: Options) -> Result<Exit, Failure
     let feed =
         Feed::new(Source::from_fd(stdin()?), options.format.map_or_else(Handler::detect_format, Handler::decoder));
     let feed = if options.tee { feed.with_tee(PassThrough(io::stdout())) } else { feed };
-    let normalizer = Normalizer::new(run_info(settings, UNKNOWN));
+    let mut normalizer = Normalizer::new(run_info(settings, UNKNOWN));
+    normalizer.set_limits(limits(settings).await);
     let mut session = Session::start(settings, vec![feed], normalizer, Ends::WithInput)?;
     session.announce("");
     let report = {

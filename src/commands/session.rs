@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
+use crate::loki::limits::Limits;
 use crate::loki::push::{Client, Transport};
 use crate::names::meta;
 use crate::normalize::{Normalizer, RunEnd, RunInfo};
@@ -18,6 +19,9 @@ use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
 use crate::ship::{DeliveryState, Drain, RejectedFiles, Shipper};
 use crate::spool::memory::MemoryQueue;
+
+/// How long a start may wait for Loki to tell its limits; a Loki near by takes some 5 ms.
+const LIMITS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +101,15 @@ pub(super) fn client(settings: &Settings) -> Result<Client, Failure> {
     Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))
 }
 
+/// What the configured Loki takes, as far as it says so soon.
+pub(super) async fn limits(settings: &Settings) -> Limits {
+    // A client that cannot be made is an error later, when it is needed.
+    match client(settings) {
+        Ok(client) if settings.output == Destination::Loki => client.limits(LIMITS_PATIENCE).await.unwrap_or_default(),
+        _ => Limits::default(),
+    }
+}
+
 impl Session {
     /// Starts the intake on a thread of its own, and the shipping.
     ///
@@ -112,7 +125,7 @@ impl Session {
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
         let (output, shipping): (Box<dyn Output>, _) = match settings.output {
             Destination::Loki => {
-                let shipping = Shipping::start(settings)?;
+                let shipping = Shipping::start(settings, normalizer.limits())?;
                 (Box::new(ToQueue::new(Arc::clone(&shipping.queue))), Some(shipping))
             }
             Destination::Ndjson => (Box::new(ToNdjson::new(io::stdout())), None),
@@ -187,11 +200,12 @@ impl Session {
 }
 
 impl Shipping {
-    fn start(settings: &Settings) -> Result<Self, Failure> {
+    fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
         let queue = Arc::new(MemoryQueue::default());
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
         let ship = crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() };
+        let ship = ship.below_sharding(limits.shard_rate);
         let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship);
         Ok(Self { shipper, queue })
     }

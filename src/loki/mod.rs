@@ -2,5 +2,6 @@
 
 pub mod encode;
 pub mod entry;
+pub mod limits;
 pub mod push;
 pub mod reason;

@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use prost::bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, Url};
+use reqwest::{RequestBuilder, Response, Url};
 
+use super::limits::Limits;
 use super::reason::Reason;
 
 /// Where pushes go below Loki's base URL.
 const PUSH_PATH: &str = "/loki/api/v1/push";
 /// More of an answer than this is not read.
 const ANSWER_MAX: usize = 8 * 1024;
+/// More of the configuration is not read; it has 90 KB.
+const CONFIG_MAX: usize = 1024 * 1024;
 /// A `Retry-After` beyond this is taken as this: a clock may be wrong, and a person may be waiting.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
@@ -214,15 +217,34 @@ impl Client {
         self.url.as_str()
     }
 
-    /// Sends one body of [`super::encode::Packer::body`] and says what became of it.
-    pub async fn push(&self, body: Bytes) -> Outcome {
-        let request = self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/x-protobuf").body(body);
-        let request = match &self.auth {
+    /// What Loki says about its limits, if it does so within `patience`; Loki's defaults hold if it does not: a gateway
+    /// mostly has no way to `/config`.
+    pub async fn limits(&self, patience: Duration) -> Option<Limits> {
+        let mut url = self.url.clone();
+        url.set_path(&(self.url.path().strip_suffix(PUSH_PATH)?.to_owned() + "/config"));
+        let text = async {
+            let response = self.signed(self.http.get(url)).send().await.ok()?;
+            if response.status().as_u16() != 200 {
+                return None;
+            }
+            Some(read(response, CONFIG_MAX).await)
+        };
+        let text = tokio::time::timeout(patience, text).await.ok()??;
+        Limits::of_config(&text)
+    }
+
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.auth {
             Auth::None => request,
             Auth::Basic { user, password } => request.basic_auth(user, Some(&password.0)),
             Auth::Bearer(token) => request.bearer_auth(&token.0),
-        };
-        match request.send().await {
+        }
+    }
+
+    /// Sends one body of [`super::encode::Packer::body`] and says what became of it.
+    pub async fn push(&self, body: Bytes) -> Outcome {
+        let request = self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/x-protobuf").body(body);
+        match self.signed(request).send().await {
             Ok(response) => classify(response).await,
             Err(error) => {
                 let class = if error.is_timeout() { RetryClass::Timeout } else { RetryClass::Connection };
@@ -281,7 +303,7 @@ async fn classify(response: Response) -> Outcome {
     }
     let after = retry_after(response.headers());
     let plain = answers_in_text(response.headers());
-    let answer = answer(response).await;
+    let answer = read(response, ANSWER_MAX).await;
     let error = || format!("Loki answered {status}: {}", brief(&answer));
     let retry = |class| Outcome::Retry { class, after, error: error(), sent: true };
     match status {
@@ -306,13 +328,13 @@ fn answers_in_text(headers: &HeaderMap) -> bool {
     kind.starts_with("text/plain") || kind.starts_with("application/json")
 }
 
-/// The text of an answer as far as it is read; empty if it cannot be.
-async fn answer(mut response: Response) -> String {
+/// The text of an answer, at most `max` bytes of it; what came before an error.
+async fn read(mut response: Response, max: usize) -> String {
     let mut bytes = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
-        let room = ANSWER_MAX - bytes.len();
+        let room = max - bytes.len();
         bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if bytes.len() == ANSWER_MAX {
+        if bytes.len() == max {
             break;
         }
     }

@@ -74,6 +74,13 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// Size of its entries, those that are settled included.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.iter().map(|record| record.len as usize).sum()
+    }
+}
+
 /// How a delivery ended.
 #[derive(Debug)]
 pub(super) enum Step {

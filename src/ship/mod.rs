@@ -62,6 +62,22 @@ pub struct Settings {
     pub stream_ahead: usize,
     /// The same for all streams.
     pub ahead: usize,
+    /// Most bytes a second of one stream; `None`: no bound. See [`Settings::below_sharding`].
+    pub stream_rate: Option<usize>,
+}
+
+impl Settings {
+    /// Keeps each stream below the rate (bytes a second) from which on Loki deals the entries of a push out to several
+    /// streams of its own. It then answers as for a push with several streams: 204 although it has refused some (measured
+    /// on 3.7: 56 of 89 refused entries). Loki adds the size of the push to the stream's rate, so pushes become smaller too.
+    #[must_use]
+    pub fn below_sharding(mut self, rate: Option<usize>) -> Self {
+        if let Some(rate) = rate {
+            self.stream_rate = Some(rate / 4 * 3);
+            self.batch_bytes = self.batch_bytes.min(rate / 8);
+        }
+        self
+    }
 }
 
 impl Default for Settings {
@@ -73,6 +89,7 @@ impl Default for Settings {
             in_flight: 8,
             stream_ahead: 2 * MIB,
             ahead: 8 * MIB,
+            stream_rate: None,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::events_file::EventFile;
-use super::session::{Ends, Session, run_info};
+use super::session::{Ends, Session, limits, run_info};
 use super::status_line::{StatusLine, progress_text};
 use crate::config::Settings;
 use crate::decode::Format;
@@ -45,6 +45,8 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
     let plan = plan(settings, argv, &events, injection)?;
     let (child, feeds) = start(&plan, argv, &events)?;
     let mut normalizer = Normalizer::new(info);
+    // The command runs already, so that it need not wait for this.
+    normalizer.set_limits(limits(settings).await);
     normalizer.set_runner(plan.runner.label());
     normalizer.set_command(argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" "));
     let mut session = Session::start(settings, feeds, normalizer, Ends::WhenTold)?;
