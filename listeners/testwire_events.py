@@ -9,9 +9,16 @@ import os
 import re
 import time
 
+try:
+    from fcntl import LOCK_NB, LOCK_SH, flock
+except ImportError:  # not on Windows
+    flock = None
+
 _ENV_FILE = "TESTWIRE_EVENTS"
 _ENV_OWNER = "TESTWIRE_EVENTS_OWNER"
-_OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+_OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOINHERIT", "O_BINARY"):  # as far as the system has them
+    _OPEN_FLAGS |= getattr(os, _flag, 0)
 _REOPEN_EVERY = 1.0  # seconds between attempts to open a file that could not be opened
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -53,6 +60,7 @@ class EventFile:
     _open, _close, _write = staticmethod(os.open), staticmethod(os.close), staticmethod(os.write)
     _stat, _fstat, _getpid = staticmethod(os.stat), staticmethod(os.fstat), staticmethod(os.getpid)
     _monotonic = staticmethod(time.monotonic)
+    _flock = staticmethod(flock) if flock else None
     _encode = staticmethod(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=safe_text).encode)
 
     def __init__(self, path, dropped, let_through=()):
@@ -148,3 +156,9 @@ class EventFile:
         opened = self._fstat(self._fd)
         self._identity = (opened.st_dev, opened.st_ino)
         self._retry_at = 0.0
+        if self._flock:
+            # Tells a testwire process that finds this file after the death of its own that more may come.
+            try:
+                self._flock(self._fd, LOCK_SH | LOCK_NB)
+            except OSError:
+                pass

@@ -24,7 +24,7 @@ epoch, durations are seconds. Fields in brackets are left out when there is noth
     SessionFinish   exitstatus, pid, time, [message]: why it ended early
 
 Under xdist each worker writes TestStart, TestReport and SubTestReport itself, at once; all else is written by the
-controller, which also speaks for crashed workers and for those on other machines.
+controller, which also speaks for crashed workers (???) and, without TestStart, for workers on other machines.
 """
 
 import os
@@ -70,7 +70,7 @@ class _Recorder:
         self._worker_id = worker_id
         self._item = None
         self._calls = {}  # phase → its start and stop; reports have them only since pytest 8
-        self._sections = Counter()  # captured sections of the current item that are written already
+        self._sections = {}  # worker → its current test, and how often each captured section of it is written
 
     def _record(self, kind, **fields):
         record = {"$report_type": kind}
@@ -170,13 +170,18 @@ class _Recorder:
         if is_subtest:
             # Its own output is not repeated anywhere; the set-up's is left to the report of the set-up.
             return [list(section) for section in report.sections if not section[0].endswith(" setup")]
+        worker = _worker_of(report)
+        nodeid, written = self._sections.get(worker, ("", None))
+        if nodeid != report.nodeid:
+            written = Counter()
+            self._sections[worker] = (report.nodeid, written)
         seen = Counter()
         new = []
         for title, text in report.sections:
             seen[title, text] += 1
-            if seen[title, text] > self._sections[title, text]:
+            if seen[title, text] > written[title, text]:
                 new.append([title, text])
-        self._sections |= seen
+        written |= seen
         return new
 
 
@@ -212,12 +217,12 @@ class _Controller(_Recorder):
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids):
-        self._announce(ids)
+        self._safely(self._announce, ids)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session):
         if not session.config.option.collectonly:
-            self._announce([item.nodeid for item in session.items])
+            self._safely(self._announce, [item.nodeid for item in session.items])
 
     def _announce(self, nodeids):
         if self._collected:
@@ -238,9 +243,8 @@ class _Controller(_Recorder):
 
     def _fields(self, report):
         fields = super()._fields(report)
-        node = getattr(report, "node", None)
-        if node is not None:
-            fields["worker_id"] = node.gateway.id
+        if _worker_of(report):
+            fields["worker_id"] = _worker_of(report)
         return fields
 
     @pytest.hookimpl(trylast=True)
@@ -280,6 +284,9 @@ class _Controller(_Recorder):
     def pytest_sessionfinish(self, session):
         # After the other plugins, which may change the exit status.
         yield
+        self._safely(self._finish, session)
+
+    def _finish(self, session):
         message = self._end or session.shouldfail or session.shouldstop
         fields = {"message": safe_text(message)} if message else {}
         self._emit("SessionFinish", exitstatus=int(session.exitstatus), pid=os.getpid(), time=self._time(), **fields)
@@ -289,6 +296,12 @@ def _is_local(node):
     """True for an xdist worker that runs on this machine and so can write to the file."""
     spec = node.gateway.spec
     return bool(spec.popen and not spec.via)
+
+
+def _worker_of(report):
+    """Id of the xdist worker that the controller has a report from; "" in the process that made the report."""
+    node = getattr(report, "node", None)
+    return "" if node is None else node.gateway.id
 
 
 def _subtest_context(report):

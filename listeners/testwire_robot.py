@@ -100,6 +100,7 @@ class _Run:
         self.events = None
         self.test = None
         self.suites = []  # full name, and (result, status) of each test that ended, of every open suite
+        self.joined = set()  # kinds of listeners that report this run
         self._described = False
         self._pid = os.getpid()
         path = claim()
@@ -134,13 +135,23 @@ class _Run:
         release()
 
 
+class _NoRun:
+    """The run of a listener that has nothing to do."""
+
+    events = None
+
+
 _run = None
 
 
-def _shared_run():
+def _join(listener):
+    """The run of this process; pabot may give Robot each listener twice, then the second has nothing to do."""
     global _run
     if _run is None or _run.events is None:
         _run = _Run()
+    if type(listener) in _run.joined:
+        return _NoRun
+    _run.joined.add(type(listener))
     return _run
 
 
@@ -168,7 +179,7 @@ class Listener:
     ROBOT_LISTENER_API_VERSION = 3
 
     def __init__(self):
-        self._run = _shared_run()
+        self._run = _join(self)
 
     @_guarded
     def start_suite(self, data, result):
@@ -301,7 +312,7 @@ class Keywords:
     ROBOT_LISTENER_API_VERSION = 2
 
     def __init__(self):
-        self._run = _shared_run()
+        self._run = _join(self)
 
     if not _HAS_BODY_ITEMS:
 

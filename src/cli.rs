@@ -53,6 +53,27 @@ pub enum Invocation {
         /// Print every value and its origin, and look no further.
         config: bool,
     },
+    /// Prove that a run is in Loki.
+    Audit {
+        /// Settings.
+        settings: Box<Settings>,
+        /// The run.
+        run: String,
+        /// How many days back to look.
+        days: u16,
+    },
+    /// Deliver what dead processes left.
+    Flush {
+        /// Settings.
+        settings: Box<Settings>,
+    },
+    /// Say what waits in the spool.
+    Status {
+        /// Settings.
+        settings: Box<Settings>,
+        /// As JSON.
+        json: bool,
+    },
     /// Print a completion script.
     Completions {
         /// For this shell.
@@ -116,6 +137,39 @@ enum Command {
         /// Print every setting with its value and where it comes from (secrets as ***), and end
         #[arg(long)]
         config: bool,
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// Prove that every entry of a run is in Loki, and none twice
+    ///
+    /// Reads the run back from Loki. Every entry carries its number in the last digits of its time, and the run's end says
+    /// how many there are, so a loss or a double shows.
+    #[command(after_long_help = examples::AUDIT, after_help = examples::MORE)]
+    Audit {
+        /// Id of the run, as `testwire run` says it
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// How many days back to look for it
+        #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u16).range(1..))]
+        days: u16,
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// Deliver what ended or killed testwire processes left in the spool
+    ///
+    /// Every start of `run` and `pipe` does the same beside its own work; `flush` waits until all is delivered, as long as
+    /// the drain timeout allows.
+    #[command(after_long_help = examples::FLUSH, after_help = examples::MORE)]
+    Flush {
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// Say what waits in the spool, and what Loki refused
+    #[command(after_long_help = examples::STATUS, after_help = examples::MORE)]
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         typed: Typed,
     },
@@ -197,6 +251,9 @@ where
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
+        Command::Audit { run, days, typed } => Invocation::Audit { settings: load(&typed)?, run, days },
+        Command::Flush { typed } => Invocation::Flush { settings: load(&typed)? },
+        Command::Status { json, typed } => Invocation::Status { settings: load(&typed)?, json },
         Command::Completions { shell } => Invocation::Completions { shell },
     })
 }

@@ -1,5 +1,6 @@
 //! The `testwire` command: arguments → settings → command → exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use testwire::cli::{self, Invocation};
@@ -23,23 +24,29 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             let options = commands::pipe::Options { format, tee, no_fail };
             serve(&settings, async { commands::pipe::pipe(&settings, options).await.map(ExitCode::from) })
         }
-        Invocation::Demo { .. } | Invocation::Check { config: false, .. } | Invocation::DashboardsExport { .. } => {
-            Ok(Exit::Ok.into())
+        Invocation::Demo { .. } => Ok(Exit::Ok.into()),
+        Invocation::Check { settings, config: true } => Ok(print(settings.table().as_bytes())),
+        Invocation::Check { settings, config: false } => {
+            serve(&settings, async { commands::check::check(&settings).await.map(ExitCode::from) })
         }
-        Invocation::Check { settings, config } => {
-            if config {
-                print!("{}", settings.table());
-                return Ok(Exit::Ok.into());
-            }
-            Ok(Exit::Ok.into())
+        Invocation::Audit { settings, run, days } => {
+            serve(&settings, async { commands::audit::audit(&settings, &run, days).await.map(ExitCode::from) })
         }
-        Invocation::Completions { shell } => {
-            use std::io::Write as _;
-            // A reader that has seen enough closes the pipe; nothing is lost by that.
-            std::io::stdout().write_all(&cli::completions(shell)).ok();
-            Ok(Exit::Ok.into())
+        Invocation::Flush { settings } => {
+            serve(&settings, async { commands::flush::flush(&settings).await.map(ExitCode::from) })
         }
+        Invocation::Status { .. } => Ok(Exit::Ok.into()),
+        Invocation::DashboardsExport { directory } => {
+            commands::dashboards::export(&directory).map(|()| Exit::Ok.into())
+        }
+        Invocation::Completions { shell } => Ok(print(&cli::completions(shell))),
     }
+}
+
+/// A reader that has seen enough closes the pipe; nothing is lost by that.
+fn print(text: &[u8]) -> ExitCode {
+    std::io::stdout().write_all(text).ok();
+    Exit::Ok.into()
 }
 
 /// Runs a command on the runtime: two threads are enough for pushes, signals and timers.

@@ -63,3 +63,24 @@ Examples:
   testwire completions bash > ~/.local/share/bash-completion/completions/testwire
   testwire completions zsh > ~/.zfunc/_testwire
   testwire completions fish > ~/.config/fish/completions/testwire.fish";
+
+pub(super) const AUDIT: &str = "\
+Examples:
+  testwire audit 20261120T114205Z-k3x9ab
+  testwire audit --project shop --days 90 20261120T114205Z-k3x9ab
+
+Exit code: 0 if all is there once, 1 if entries are missing or doubled, 5 if Loki cannot be read or has no such run.";
+
+pub(super) const FLUSH: &str = "\
+Examples:
+  testwire flush
+  testwire flush --drain-timeout 10m
+
+Exit code: 0 if nothing is left, 5 if entries wait still, 6 if Loki refused some.";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  testwire status
+  testwire status --json | jq .backlog.entries
+
+Exit code: 0.";

@@ -1,4 +1,8 @@
 //! The file that a run's listeners write and testwire follows.
+//!
+//! It lies in a directory of its own, `events/NAME` of the state directory, beside the spool `spool/NAME` of the process
+//! that follows it. The spool is made first and removed last, so a directory of events without one was left by a process
+//! that was killed in between, or that did not write to Loki.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,48 +13,72 @@ use rustix::fs::{FlockOperation, flock};
 use crate::normalize::RunInfo;
 
 /// Directory below the state directory that holds one directory for each run whose events come by file.
-const RUNS: &str = "runs";
+const FOLDER: &str = "events";
 /// The events, appended by listeners.
 const EVENTS: &str = "events.jsonl";
-/// What is known of the run; locked while a testwire process follows the events.
+/// What is known of the run from outside its events.
 const RUN: &str = "run.json";
 
-/// An event file and the directory that it is alone in.
-#[derive(Debug)]
-pub(super) struct EventFile {
-    directory: PathBuf,
-    events: PathBuf,
-    /// Held for its lock: it tells others that somebody takes care of this run.
-    _lock: File,
+/// Name of the directories of a process and run. Several processes may belong to one run, and a run id may hold what a
+/// path must not.
+pub(super) fn name(run_id: &str) -> String {
+    let clean = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    let name: String = run_id.chars().map(clean).take(100).collect();
+    format!("{name}.{}", std::process::id())
 }
 
-impl EventFile {
-    /// Makes the directory of a run below `state_dir`. The events themselves are made by the first listener.
-    ///
-    /// # Errors
-    /// If it cannot be made or written.
-    pub(super) fn create(state_dir: &Path, run: &RunInfo) -> io::Result<Self> {
-        // Several processes may belong to one run, and names may hold what a path must not.
-        let name: String =
-            run.run_id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
-        let directory = state_dir.join(RUNS).join(format!("{name}.{}", std::process::id()));
-        fs::create_dir_all(&directory)?;
-        let directory = fs::canonicalize(directory)?;
-        let lock = File::create(directory.join(RUN))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        serde_json::to_writer(&lock, run)?;
-        Ok(Self { events: directory.join(EVENTS), directory, _lock: lock })
+/// Makes the directory and gives the path of the event file, which the first listener makes. With `run` it says what run
+/// it is of, so that another process can ship it; without, nobody else shall.
+///
+/// # Errors
+/// If it cannot be made or written.
+pub(super) fn create(state_dir: &Path, name: &str, run: Option<&RunInfo>) -> io::Result<PathBuf> {
+    let directory = state_dir.join(FOLDER).join(name);
+    fs::create_dir_all(&directory)?;
+    if let Some(run) = run {
+        fs::write(directory.join(RUN), serde_json::to_vec(run)?)?;
     }
+    Ok(fs::canonicalize(directory)?.join(EVENTS))
+}
 
-    /// Where listeners write.
-    pub(super) fn path(&self) -> &Path {
-        &self.events
-    }
-
-    /// Removes it: all that it says is safe elsewhere. What cannot be removed is found by the next process.
-    pub(super) fn remove(self) {
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
-            tracing::warn!(path = %self.directory.display(), %error, "cannot remove the event file");
+/// Removes the directory: all that it says is safe elsewhere, or nobody shall have it.
+pub(super) fn remove(state_dir: &Path, name: &str) {
+    let directory = state_dir.join(FOLDER).join(name);
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %directory.display(), %error, "cannot remove the event file");
         }
+        _ => {}
     }
+}
+
+/// Names of all directories.
+pub(super) fn all(state_dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(state_dir.join(FOLDER)).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// What a directory says of its run and events.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The run, if it was said.
+    pub(super) run: Option<RunInfo>,
+    /// The event file, if there is one.
+    pub(super) events: Option<PathBuf>,
+    /// True if a runner has the event file open still.
+    pub(super) in_use: bool,
+}
+
+/// Looks into a directory.
+pub(super) fn find(state_dir: &Path, name: &str) -> Found {
+    let directory = state_dir.join(FOLDER).join(name);
+    let run = fs::read(directory.join(RUN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let events = Some(directory.join(EVENTS)).filter(|path| path.exists());
+    // Each listener holds a shared lock while it may write.
+    let in_use = events.as_ref().and_then(|path| File::open(path).ok()).is_some_and(|file| {
+        flock(file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
+    });
+    Found { run, events, in_use }
 }

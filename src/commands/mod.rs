@@ -1,7 +1,12 @@
 //! What each command does.
 
+mod adopt;
+pub mod audit;
+pub mod check;
+pub mod dashboards;
 mod events_file;
+pub mod flush;
 pub mod pipe;
 pub mod run;
 mod session;
-pub mod status_line;
+mod status_line;

@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::session::{Ends, Session, limits, run_info};
+use super::session::{Ends, Session, run_info};
+use super::status_line::StatusLine;
 use crate::config::Settings;
 use crate::decode::Format;
 use crate::exit::{Exit, Failure};
@@ -36,19 +37,23 @@ pub async fn pipe(settings: &Settings, options: Options) -> Result<Exit, Failure
     let feed =
         Feed::new(Source::from_fd(stdin()?), options.format.map_or_else(Handler::detect_format, Handler::decoder));
     let feed = if options.tee { feed.with_tee(PassThrough(io::stdout())) } else { feed };
-    let mut normalizer = Normalizer::new(run_info(settings, UNKNOWN));
-    normalizer.set_limits(limits(settings).await);
-    let mut session = Session::start(settings, vec![feed], normalizer, Ends::WithInput)?;
+    let normalizer = Normalizer::new(run_info(settings, UNKNOWN));
+    let mut session = Session::start(settings, vec![feed], normalizer, Ends::WithInput).await?;
     session.announce("");
     let report = {
         let failed = |e: io::Error| Failure::new(Exit::Input, "cannot listen for signals").cause(&e);
         let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut line = StatusLine::new(settings);
         loop {
             let why = tokio::select! {
                 report = session.intake_ended() => break report,
                 _ = interrupts.recv() => "stopped by SIGINT",
                 _ = terminations.recv() => "stopped by SIGTERM",
+                () = line.due() => {
+                    line.show(&session.status_text());
+                    continue;
+                }
             };
             // What the runner has still to say is read: in a pipeline Ctrl-C has reached it as well.
             session.end(RunEnd::Stopped(why.into()));

@@ -1,12 +1,16 @@
 //! What `run`, `pipe` and `demo` have in common: an intake, the shipping side, and what is said about them.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::adopt::Adoption;
+use super::events_file;
+use super::status_line::progress_text;
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
@@ -18,7 +22,7 @@ use crate::pipeline::feed::Feed;
 use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
 use crate::ship::{DeliveryState, Drain, RejectedFiles, Shipper};
-use crate::spool::memory::MemoryQueue;
+use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
 
 /// How long a start may wait for Loki to tell its limits; a Loki near by takes some 5 ms.
 const LIMITS_PATIENCE: Duration = Duration::from_millis(500);
@@ -32,6 +36,12 @@ pub(super) enum Ends {
     WhenTold,
 }
 
+/// A place for a run's entries, before there are any.
+pub(super) struct Opened {
+    name: String,
+    shipping: Option<Shipping>,
+}
+
 /// A run on its way.
 pub(super) struct Session {
     handle: Handle,
@@ -41,9 +51,11 @@ pub(super) struct Session {
     says: Says,
 }
 
+/// A queue on its way to Loki, and what earlier processes left.
 struct Shipping {
-    shipper: Shipper<MemoryQueue>,
-    queue: Arc<MemoryQueue>,
+    adoption: Adoption,
+    shipper: Shipper<DiskQueue>,
+    queue: Arc<DiskQueue>,
 }
 
 /// Speaks to the person, unless `--quiet`.
@@ -87,6 +99,17 @@ pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
     }
 }
 
+/// How the spool works, as configured.
+pub(super) fn spool_settings(settings: &Settings) -> spool::Settings {
+    spool::Settings::new(settings.spool_max, settings.fsync)
+}
+
+/// How entries are shipped, as configured and as Loki's limits ask for.
+pub(super) fn ship_settings(settings: &Settings, limits: &Limits) -> crate::ship::Settings {
+    crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() }
+        .below_sharding(limits.shard_rate)
+}
+
 /// A client for the configured Loki; the secrets are read here.
 ///
 /// # Errors
@@ -110,26 +133,58 @@ pub(super) async fn limits(settings: &Settings) -> Limits {
     }
 }
 
-impl Session {
-    /// Starts the intake on a thread of its own, and the shipping.
+impl Opened {
+    /// Makes the spool and begins to ship, also what earlier processes left.
     ///
     /// # Errors
-    /// If the client cannot be made (certificates), or the system has no threads or descriptors left.
-    pub(super) fn start(
+    /// If the client cannot be made (certificates), or the spool cannot.
+    pub(super) fn new(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
+        let name = events_file::name(settings.run.run_id.as_str());
+        let to_loki = settings.output == Destination::Loki;
+        let shipping = to_loki.then(|| Shipping::start(settings, &name, limits)).transpose()?;
+        Ok(Self { name, shipping })
+    }
+
+    /// Makes the place of the run's event file and gives the file's path.
+    ///
+    /// # Errors
+    /// If the state directory cannot be written.
+    pub(super) fn event_file(&self, settings: &Settings, run: &RunInfo) -> Result<PathBuf, Failure> {
+        let run = self.shipping.as_ref().map(|_| run);
+        events_file::create(&settings.state_dir, &self.name, run).map_err(|e| {
+            let what = format!("cannot write to {}", settings.state_dir.display());
+            Failure::new(Exit::Spool, what).cause(&e).hint("choose another directory with --state-dir")
+        })
+    }
+
+    /// Removes the event file: every entry of it is in the spool, or nobody shall have it.
+    pub(super) fn remove_event_file(name: &str, settings: &Settings) {
+        events_file::remove(&settings.state_dir, name);
+    }
+
+    /// Name of the run's directories.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts the intake, on a thread of its own.
+    ///
+    /// # Errors
+    /// If the system has no threads or descriptors left.
+    pub(super) fn begin(
+        self,
         settings: &Settings,
         feeds: Vec<Feed>,
         normalizer: Normalizer,
         ends: Ends,
-    ) -> Result<Self, Failure> {
-        let link = (settings.output == Destination::Loki).then(|| link(settings, normalizer.info()));
+    ) -> Result<Session, Failure> {
+        let shipping = self.shipping;
+        let link = shipping.as_ref().map(|_| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
-        let (output, shipping): (Box<dyn Output>, _) = match settings.output {
-            Destination::Loki => {
-                let shipping = Shipping::start(settings, normalizer.limits())?;
-                (Box::new(ToQueue::new(Arc::clone(&shipping.queue))), Some(shipping))
-            }
-            Destination::Ndjson => (Box::new(ToNdjson::new(io::stdout())), None),
-            Destination::None => (Box::new(ToNothing), None),
+        let output: Box<dyn Output> = match (&shipping, settings.output) {
+            (Some(shipping), _) => Box::new(ToQueue::new(Arc::clone(&shipping.queue))),
+            (None, Destination::Ndjson) => Box::new(ToNdjson::new(io::stdout())),
+            (None, _) => Box::new(ToNothing),
         };
         let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot start the intake").cause(&e);
         let (intake, handle) = Intake::new(feeds, normalizer, output, ends == Ends::WithInput).map_err(failed)?;
@@ -139,7 +194,25 @@ impl Session {
             .name("intake".into())
             .spawn(move || drop(sender.send(intake.run(ends == Ends::WhenTold))))
             .map_err(failed)?;
-        Ok(Self { handle, report, shipping, drain_timeout: settings.drain_timeout, says })
+        Ok(Session { handle, report, shipping, drain_timeout: settings.drain_timeout, says })
+    }
+}
+
+impl Session {
+    /// Opens a spool and begins, within Loki's limits.
+    ///
+    /// # Errors
+    /// As [`Opened::new`] and [`Opened::begin`].
+    pub(super) async fn start(
+        settings: &Settings,
+        feeds: Vec<Feed>,
+        mut normalizer: Normalizer,
+        ends: Ends,
+    ) -> Result<Self, Failure> {
+        let limits = limits(settings).await;
+        let opened = Opened::new(settings, &limits)?;
+        normalizer.set_limits(limits);
+        opened.begin(settings, feeds, normalizer, ends)
     }
 
     /// Says where the run can be watched, and `note`, what was done to make the runner speak.
@@ -162,6 +235,11 @@ impl Session {
         self.handle.live()
     }
 
+    /// How the run and its delivery go, for the status line.
+    pub(super) fn status_text(&self) -> String {
+        format!("{}{}", progress_text(&self.live().progress), self.delivery_text())
+    }
+
     /// Waits for the intake to end by itself.
     pub(super) async fn intake_ended(&mut self) -> Report {
         // The intake's thread sends a report in every case but a panic, which is a bug that was printed already.
@@ -180,9 +258,18 @@ impl Session {
         }
     }
 
-    /// Waits for the intake and then, up to the drain timeout, for Loki. A signal ends the second wait.
+    /// Waits for the intake and then, up to the drain timeout, for Loki. A signal ends the second wait. An intake that
+    /// waits for room in a full spool is given up after the same time: the run is over, and nobody shall wait for ever.
     pub(super) async fn finish(mut self) -> Outcome {
-        let report = self.intake_ended().await;
+        let report = tokio::select! {
+            report = &mut self.report => report.unwrap_or_default(),
+            () = tokio::time::sleep(self.drain_timeout) => {
+                if let Some(shipping) = &self.shipping {
+                    shipping.queue.close();
+                }
+                self.intake_ended().await
+            }
+        };
         self.deliver(report).await
     }
 
@@ -192,31 +279,49 @@ impl Session {
         let Some(mut shipping) = shipping else {
             return Outcome { report, left: 0, rejected: 0, last_error: None, says };
         };
+        let begun = Instant::now();
         let left = shipping.drain(drain_timeout, &says).await;
-        let stats = shipping.shipper.stats();
-        let last_error = stats.last_error().map(|(_, error)| error);
-        Outcome { report, left, rejected: stats.rejected_total(), last_error, says }
+        let (rejected, last_error) = {
+            let stats = shipping.shipper.stats();
+            (stats.rejected_total(), stats.last_error().map(|(_, error)| error))
+        };
+        shipping.end(drain_timeout.saturating_sub(begun.elapsed()), &says).await;
+        Outcome { report, left, rejected, last_error, says }
     }
 }
 
 impl Shipping {
-    fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
+    fn start(settings: &Settings, name: &str, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
-        let queue = Arc::new(MemoryQueue::default());
+        let dir = spool::folder(&settings.state_dir).join(name);
+        let queue = Arc::new(DiskQueue::create(&dir, spool_settings(settings)).map_err(unusable)?);
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-        let ship = crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() };
-        let ship = ship.below_sharding(limits.shard_rate);
-        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship);
-        Ok(Self { shipper, queue })
+        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings, limits));
+        Ok(Self { adoption: Adoption::start(settings, limits)?, shipper, queue })
+    }
+
+    /// Removes the queue if nothing is left in it, and waits for what earlier processes left, up to `limit`.
+    async fn end(self, limit: Duration, says: &Says) {
+        self.shipper.abort();
+        match self.queue.remove() {
+            Ok(()) | Err(SpoolError::NotEmpty) => {}
+            // Everything has arrived, so this is no failure of the command.
+            Err(error) => tracing::warn!("{error}"),
+        }
+        let earlier = self.adoption.finish(limit).await;
+        if earlier.queues > 0 {
+            says.line(&earlier.to_string());
+        }
     }
 
     /// Entries that are left when all were sent, the time is over, or a signal came.
     async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
-        use crate::spool::Queue as _;
         self.queue.close();
         let begun = Instant::now();
         let patience = Duration::from_secs(1).min(limit);
-        if self.shipper.drain(patience).await == Drain::Drained {
+        // A drain that reaches its own limit ends the shipping, so this one is left before that.
+        let soon = tokio::time::timeout(patience, self.shipper.drain(limit)).await;
+        if soon.is_ok_and(|drain| drain == Drain::Drained) {
             return 0;
         }
         let left = limit.saturating_sub(begun.elapsed());
@@ -244,10 +349,14 @@ impl Shipping {
     }
 }
 
+fn unusable(error: SpoolError) -> Failure {
+    Failure::new(Exit::Spool, "the spool cannot be used").cause(&error)
+}
+
 impl Outcome {
-    /// True if every entry has arrived, or is kept where the next process finds it.
+    /// True if every entry has arrived or is in the spool, where the next process finds it.
     pub(super) fn is_safe(&self) -> bool {
-        self.left == 0
+        self.report.output_error.is_none()
     }
 
     /// Says how the run and the delivery ended.
@@ -267,7 +376,10 @@ impl Outcome {
         self.says.line(&text);
         if self.left > 0 {
             let why = self.last_error.as_deref().unwrap_or("it did not answer in time");
-            eprint_line(&format!("warning: {} entries did not reach Loki at {}: {why}", self.left, self.says.loki));
+            eprint_line(&format!(
+                "warning: {} entries wait in the spool for Loki at {}: {why}; the next start or `testwire flush` delivers them",
+                self.left, self.says.loki
+            ));
         }
         if self.rejected > 0 {
             eprint_line(&format!(

@@ -21,8 +21,8 @@ use super::excerpt::Excerpt;
 use super::time::rfc3339;
 use super::{Decoder, Emit, stdout_line};
 use crate::event::{
-    Event, Fact, Level, LogLine, RunStarted, Source, Status, SuiteFinished, SuiteStarted, TestFinished, TestRef,
-    TestStarted, Timestamp,
+    Event, Fact, Level, LogLine, RunFinished, RunStarted, Source, Status, SuiteFinished, SuiteStarted, TestFinished,
+    TestRef, TestStarted, Timestamp,
 };
 
 /// A line that comes in pieces is passed on in parts of at most this size, so that memory stays bounded.
@@ -52,6 +52,10 @@ impl Decoder for GoTest {
         self.tests.for_each_piece(|test, piece| log(Some(test), piece, None, emit));
         for package in self.packages.values_mut() {
             package.flush_piece(None, emit);
+        }
+        // The stream has no end of its own: it was whole if every package that began has ended.
+        if self.began && self.packages.is_empty() {
+            emit(Event { time: None, fact: Fact::RunFinished(RunFinished::default()) });
         }
     }
 

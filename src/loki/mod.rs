@@ -4,4 +4,5 @@ pub mod encode;
 pub mod entry;
 pub mod limits;
 pub mod push;
+pub mod query;
 pub mod reason;

@@ -11,15 +11,12 @@ use prost::bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, Url};
 
-use super::limits::Limits;
 use super::reason::Reason;
 
 /// Where pushes go below Loki's base URL.
 const PUSH_PATH: &str = "/loki/api/v1/push";
 /// More of an answer than this is not read.
 const ANSWER_MAX: usize = 8 * 1024;
-/// More of the configuration is not read; it has 90 KB.
-const CONFIG_MAX: usize = 1024 * 1024;
 /// A `Retry-After` beyond this is taken as this: a clock may be wrong, and a person may be waiting.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
@@ -184,7 +181,7 @@ pub enum Outcome {
 /// body and then "succeeds". A proxy that the system names is used, but never to this machine itself.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     url: Url,
     auth: Auth,
 }
@@ -217,40 +214,33 @@ impl Client {
         self.url.as_str()
     }
 
-    /// What Loki says about its limits, if it does so within `patience`; Loki's defaults hold if it does not: a gateway
-    /// mostly has no way to `/config`.
-    pub async fn limits(&self, patience: Duration) -> Option<Limits> {
-        let mut url = self.url.clone();
-        url.set_path(&(self.url.path().strip_suffix(PUSH_PATH)?.to_owned() + "/config"));
-        let text = async {
-            let response = self.signed(self.http.get(url)).send().await.ok()?;
-            if response.status().as_u16() != 200 {
-                return None;
-            }
-            Some(read(response, CONFIG_MAX).await)
-        };
-        let text = tokio::time::timeout(patience, text).await.ok()??;
-        Limits::of_config(&text)
-    }
-
-    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.auth {
-            Auth::None => request,
-            Auth::Basic { user, password } => request.basic_auth(user, Some(&password.0)),
-            Auth::Bearer(token) => request.bearer_auth(&token.0),
-        }
-    }
-
     /// Sends one body of [`super::encode::Packer::body`] and says what became of it.
     pub async fn push(&self, body: Bytes) -> Outcome {
         let request = self.http.post(self.url.clone()).header(CONTENT_TYPE, "application/x-protobuf").body(body);
-        match self.signed(request).send().await {
+        match self.authorised(request).send().await {
             Ok(response) => classify(response).await,
             Err(error) => {
                 let class = if error.is_timeout() { RetryClass::Timeout } else { RetryClass::Connection };
                 let sent = !error.is_connect();
                 Outcome::Retry { class, after: None, error: chain(&error.without_url()), sent }
             }
+        }
+    }
+
+    /// The URL of another path of the same Loki, such as `/ready`.
+    pub(super) fn sibling(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        let base = url.path().strip_suffix(PUSH_PATH).unwrap_or_default().to_owned();
+        url.set_path(&(base + path));
+        url
+    }
+
+    /// Says who asks.
+    pub(super) fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.auth {
+            Auth::None => request,
+            Auth::Basic { user, password } => request.basic_auth(user, Some(&password.0)),
+            Auth::Bearer(token) => request.bearer_auth(&token.0),
         }
     }
 }

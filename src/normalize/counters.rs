@@ -4,7 +4,7 @@ use crate::event::Status;
 use crate::names::meta::counter;
 
 /// Counts of tests by the result of their last attempt, and of attempts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
     /// Tests announced, or seen if more.
     pub planned: u64,

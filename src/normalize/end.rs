@@ -25,13 +25,17 @@ pub enum RunEnd {
     TimedOut,
     /// The run was stopped from outside: why.
     Stopped(String),
+    /// The testwire process that followed the run is dead, and another one ends the run with what there is.
+    Abandoned,
 }
 
 impl Normalizer {
     /// Ends the run: open tests become `unfinished`, the totals are written, and the last entry says how many
-    /// entries there were. Nothing is written for a run that never began.
+    /// entries there were. Nothing is written for a run that never began, or has ended.
     pub fn finish(&mut self, end: &RunEnd, now: Timestamp, out: &mut dyn EntrySink) -> Option<RunStatus> {
-        self.started?;
+        if self.started.is_none() || self.ended {
+            return None;
+        }
         let now = self.clock(None, now);
         let status = self.run_status(end);
         let why = match end {
@@ -39,6 +43,7 @@ impl Normalizer {
             RunEnd::Killed(signal) => format!("the runner was killed by signal {signal}"),
             RunEnd::TimedOut => "nothing was heard of the run any more".to_owned(),
             RunEnd::Stopped(why) => why.clone(),
+            RunEnd::Abandoned => "testwire ended before the run".to_owned(),
         };
         self.close_open(&why, now, out);
         self.write_progress(now, out);
@@ -64,6 +69,7 @@ impl Normalizer {
         pairs.push(meta::EXIT_CODE, &code);
         pairs.push(meta::ENTRIES, &entries);
         self.write(key(kind::RUN, status.as_str()), now, &line, &mut pairs, out);
+        self.ended = true;
         Some(status)
     }
 
@@ -71,15 +77,17 @@ impl Normalizer {
         let counters = &self.tests.counters;
         let failed =
             counters.failing() > 0 || self.verdict.suite_failed || self.verdict.worst == Some(RunStatus::Failed);
-        // A process that began and did not say that it ended, or tests and suites without an end: it died.
-        let silent = self.verdict.finished == 0 && counters.planned > counters.seen() + counters.running;
+        // A runner that began and did not say that it ended, or tests and suites without an end: it died.
+        let silent = self.verdict.finished < self.verdict.started;
         let open = counters.running > 0 || !self.open_suites.is_empty();
         let broken = open || silent || self.verdict.worst == Some(RunStatus::Aborted);
         match end {
             RunEnd::Killed(_) | RunEnd::TimedOut | RunEnd::Stopped(_) => RunStatus::Aborted,
-            RunEnd::Exited(_) | RunEnd::InputEnded if broken => RunStatus::Aborted,
-            RunEnd::Exited(0) | RunEnd::InputEnded if !failed => RunStatus::Passed,
-            RunEnd::Exited(_) | RunEnd::InputEnded => RunStatus::Failed,
+            RunEnd::Abandoned if self.verdict.finished == 0 => RunStatus::Aborted,
+            _ if broken => RunStatus::Aborted,
+            RunEnd::Exited(code) if *code != 0 => RunStatus::Failed,
+            _ if failed => RunStatus::Failed,
+            RunEnd::Exited(_) | RunEnd::InputEnded | RunEnd::Abandoned => RunStatus::Passed,
         }
     }
 
@@ -91,6 +99,7 @@ impl Normalizer {
             RunEnd::Killed(signal) => write!(line, "\nkilled by signal {signal}").expect("a String takes all"),
             RunEnd::Stopped(why) => write!(line, "\nstopped: {why}").expect("a String takes all"),
             RunEnd::TimedOut => line.push_str("\nnothing was heard of it any more"),
+            RunEnd::Abandoned => line.push_str("\ntestwire ended before the run"),
             RunEnd::InputEnded | RunEnd::Exited(_) => {}
         }
         if !self.verdict.message.is_empty() {

@@ -7,6 +7,7 @@ mod end;
 mod fit;
 mod render;
 mod signature;
+mod snapshot;
 mod tests;
 mod text;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use counters::Counters;
 pub use end::RunEnd;
 pub use signature::signature;
+pub use snapshot::{OpenTest, Snapshot};
 pub use text::MAX_LINE;
 
 use crate::event::{Event, Fact, LogLine, RunStatus, Status, TestRef, Timestamp};
@@ -35,7 +37,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 const REPLAY_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// What is known of a run from outside its events.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RunInfo {
     /// Identity of the run.
     pub run_id: String,
@@ -81,6 +83,7 @@ pub struct Normalizer {
     failed_suites: Vec<String>,
     verdict: Verdict,
     changed: bool,
+    ended: bool,
     last_progress: Timestamp,
     /// Latest time of an event, for a run that is told after the fact; `None` for one that is running.
     replayed: Option<Timestamp>,
@@ -90,6 +93,7 @@ pub struct Normalizer {
 /// What the runner processes said of themselves.
 #[derive(Debug, Default)]
 struct Verdict {
+    started: u64,
     finished: u64,
     worst: Option<RunStatus>,
     suite_failed: bool,
@@ -118,6 +122,7 @@ impl Normalizer {
             failed_suites: Vec::new(),
             verdict: Verdict::default(),
             changed: false,
+            ended: false,
             last_progress: Timestamp::default(),
             replayed: None,
             line: String::new(),
@@ -151,18 +156,8 @@ impl Normalizer {
         self.limits = limits;
     }
 
-    /// The limits that entries are made to fit.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     fn longest_line(&self) -> usize {
         text::longest_line(self.limits.line)
-    }
-
-    /// The command line as typed, for the run's start entry.
-    pub fn set_command(&mut self, command: String) {
-        self.info.command = command;
     }
 
     /// Writes the run's start, unless that has been done.
@@ -193,7 +188,10 @@ impl Normalizer {
         self.start(time.min(now), out);
         match &event.fact {
             Fact::Log(log) => return self.log(log, time, out),
-            Fact::RunStarted(run) => self.run_started(run, time, out),
+            Fact::RunStarted(run) => {
+                self.verdict.started += 1;
+                self.run_started(run, time, out);
+            }
             Fact::Planned(planned) => {
                 if let Some(total) = planned.total {
                     self.tests.plan_total(total);

@@ -237,7 +237,8 @@ impl Normalizer {
 
     /// Closes every open test; used at the end of a run.
     pub(super) fn close_open(&mut self, why: &str, time: Timestamp, out: &mut dyn EntrySink) {
-        for id in self.tests.open_ids() {
+        let open: Vec<String> = self.tests.open_sorted().into_iter().map(|open| open.id.clone()).collect();
+        for id in open {
             let mut end = TestFinished::new(TestRef { id: id.into(), ..TestRef::default() }, Status::Unfinished);
             end.message = why.into();
             self.test_finished(&end, time, out);

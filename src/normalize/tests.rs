@@ -201,11 +201,22 @@ impl Tests {
         flaky
     }
 
-    /// Ids of the tests under way, oldest first.
-    pub(super) fn open_ids(&self) -> Vec<String> {
+    /// The tests under way, oldest first.
+    pub(super) fn open_sorted(&self) -> Vec<&Open> {
         let mut open: Vec<_> = self.open.values().collect();
-        open.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
-        open.into_iter().map(|o| o.id.clone()).collect()
+        open.sort_unstable_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        open
+    }
+
+    /// Takes the state of a run that another process began. Tests that were under way and are not named by `open`
+    /// count as unfinished.
+    pub(super) fn restore(&mut self, counters: Counters, open: impl Iterator<Item = Open>) {
+        self.open = open.map(|open| (self.hasher.hash_one(&open.id), open)).collect();
+        self.counters = counters;
+        let running = self.open.len() as u64;
+        self.counters.unfinished += counters.running.saturating_sub(running);
+        self.counters.running = running;
+        self.known = counters.planned;
     }
 
     /// Number of announced tests that were never seen, and the names that are known of them, sorted.

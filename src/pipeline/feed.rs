@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
+use super::output::ToNothing;
 use crate::decode::{self, Decoder, Detection, Format};
 use crate::event::{self, Event, Fact, Level, LogLine, Note, Timestamp};
 use crate::loki::entry::EntrySink;
-use crate::normalize::Normalizer;
+use crate::normalize::{Normalizer, Snapshot};
 use crate::source::lines::LineReader;
 use crate::source::{Got, Source};
 
@@ -56,12 +57,32 @@ pub struct Feed {
     lines: LineReader,
     handler: Handler,
     tee: Option<Box<dyn Tee>>,
+    known: Option<Known>,
+}
+
+/// The part of a source whose entries are in the spool already.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// Bytes from the beginning.
+    bytes: u64,
+    /// Number of the last entry that they gave.
+    seq: u64,
+    /// Start of the run.
+    started: Option<i64>,
 }
 
 impl Feed {
     /// Reads `source` as `handler` says.
     pub fn new(source: Source, handler: Handler) -> Self {
-        Self { source, ended: false, unknown_format: false, lines: LineReader::default(), handler, tee: None }
+        Self {
+            source,
+            ended: false,
+            unknown_format: false,
+            lines: LineReader::default(),
+            handler,
+            tee: None,
+            known: None,
+        }
     }
 
     /// Shows every byte to `tee` too.
@@ -71,6 +92,19 @@ impl Feed {
         self
     }
 
+    /// Takes the part of the source that another process has dealt with, as `snapshot` and the number of bytes say, for
+    /// its state alone: entries come from what is behind it.
+    #[must_use]
+    pub fn resuming(mut self, bytes: u64, snapshot: &Snapshot) -> Self {
+        self.known = Some(Known { bytes, seq: snapshot.seq, started: snapshot.started });
+        self
+    }
+
+    /// Bytes of the source that were taken, if it is a file that can be read again.
+    pub(super) fn offset(&self) -> Option<u64> {
+        matches!(self.source, Source::Follow(_)).then(|| self.lines.consumed())
+    }
+
     /// Reads once and takes what came.
     pub(super) fn take(
         &mut self,
@@ -78,7 +112,7 @@ impl Feed {
         out: &mut dyn EntrySink,
         now: Timestamp,
     ) -> io::Result<Got> {
-        let Self { source, lines, handler, tee, unknown_format, .. } = self;
+        let Self { source, lines, handler, tee, unknown_format, known, .. } = self;
         let mut tee_error = None;
         let got = lines.read(
             source,
@@ -87,7 +121,16 @@ impl Feed {
                     tee_error = tee.bytes(bytes).err();
                 }
             },
-            |line| *unknown_format |= handler.line(line, normalizer, out, now),
+            |line, end| match known {
+                Some(part) if end <= part.bytes => {
+                    handler.line(line, normalizer, &mut ToNothing, now);
+                    if end == part.bytes {
+                        normalizer.resume(part.seq, part.started);
+                        *known = None;
+                    }
+                }
+                _ => *unknown_format |= handler.line(line, normalizer, out, now),
+            },
         )?;
         tee_error.map_or(Ok(got), Err)
     }
@@ -95,7 +138,7 @@ impl Feed {
     /// Takes what was held back; the source is not read any more.
     pub(super) fn end(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) {
         let Self { lines, handler, tee, unknown_format, .. } = self;
-        lines.finish(|line| *unknown_format |= handler.line(line, normalizer, out, now));
+        lines.finish(|line, _| *unknown_format |= handler.line(line, normalizer, out, now));
         *unknown_format |= handler.finish(normalizer, out, now);
         if let Some(tee) = tee {
             // It was told of its reader's death before, if that is the reason.

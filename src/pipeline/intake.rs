@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::feed::Feed;
-use super::output::{Output, OutputError};
+use super::output::{Mark, Output, OutputError};
 use crate::event::{RunStatus, Timestamp};
 use crate::normalize::{Counters, Normalizer, Progress, RunEnd};
 use crate::source::Got;
@@ -204,7 +204,9 @@ impl Intake {
     }
 
     fn flush(&mut self) {
-        if let Err(error) = self.output.flush() {
+        let Self { feeds, normalizer, output, .. } = self;
+        let mut mark = || Mark { run: normalizer.snapshot(), events: feeds.iter().find_map(Feed::offset) };
+        if let Err(error) = output.flush(&mut mark) {
             self.report.output_error.get_or_insert(error);
             if self.ends_with_input {
                 // Nobody takes the entries: to read on would only lose them.

@@ -4,18 +4,30 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::loki::encode::Encoder;
 use crate::loki::entry::{Entry, EntrySink, Stream};
+use crate::normalize::Snapshot;
 use crate::spool::{Queue, SpoolError};
 
 /// Takes entries, and makes what was taken durable or visible on [`Output::flush`].
 pub trait Output: EntrySink + Send {
-    /// Hands on what was taken since the last call.
+    /// Hands on what was taken since the last call. `mark` says how far the inputs are dealt with by it; it is made only
+    /// where it is kept, together with the entries.
     ///
     /// # Errors
     /// If it cannot be handed on; what was taken is kept where it can be.
-    fn flush(&mut self) -> Result<(), OutputError>;
+    fn flush(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError>;
+}
+
+/// How far the inputs of a run are dealt with by the entries that were handed on so far.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// The run.
+    pub run: Snapshot,
+    /// Bytes of the event file; `None` if the run has none, so that what was not taken cannot be had again.
+    pub events: Option<u64>,
 }
 
 /// Why entries could not be handed on.
@@ -50,9 +62,14 @@ impl<Q> EntrySink for ToQueue<Q> {
 }
 
 impl<Q: Queue> Output for ToQueue<Q> {
-    fn flush(&mut self) -> Result<(), OutputError> {
+    fn flush(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
         let chunks = self.encoder.take();
-        if chunks.is_empty() { Ok(()) } else { Ok(self.queue.append(chunks)?) }
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        // Text and numbers cannot fail to become JSON.
+        let mark = serde_json::to_vec(&mark()).ok();
+        Ok(self.queue.append(chunks, mark)?)
     }
 }
 
@@ -78,7 +95,7 @@ impl<W: Write> EntrySink for ToNdjson<W> {
 }
 
 impl<W: Write + Send> Output for ToNdjson<W> {
-    fn flush(&mut self) -> Result<(), OutputError> {
+    fn flush(&mut self, _: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
         match self.error.take() {
             Some(error) => Err(error.into()),
             None => Ok(self.out.flush()?),
@@ -95,7 +112,7 @@ impl EntrySink for ToNothing {
 }
 
 impl Output for ToNothing {
-    fn flush(&mut self) -> Result<(), OutputError> {
+    fn flush(&mut self, _: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
         Ok(())
     }
 }

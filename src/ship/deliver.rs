@@ -160,17 +160,22 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         }
         let is_old = |entry: &usize| loaded.time(*entry).is_some_and(|time| time < cutoff);
         // Those that an earlier attempt set aside are among them.
-        batch.behind = (0..loaded.count).filter(is_old).collect();
+        batch.behind = (0..loaded.counts.iter().sum()).filter(is_old).collect();
         batch.work.leave_out(&batch.behind);
     }
 
     async fn load(&self, batch: &mut Batch) -> Result<Loaded, SpoolError> {
         let mut chunks = std::mem::take(&mut batch.loaded);
         for record in &batch.records[chunks.len()..] {
-            chunks.push(late::select(self.queue.read(record.id).await?.entries, &record.selection));
+            chunks.push(match self.queue.read(record.id).await {
+                Ok(chunk) => late::select(chunk.entries, &record.selection),
+                // The queue has kept it aside; the places of its entries stay, and are empty.
+                Err(SpoolError::Corrupt(_)) => Bytes::new(),
+                Err(error) => return Err(error),
+            });
         }
-        let count = batch.records.iter().map(|record| record.count as usize).sum();
-        Ok(Loaded { chunks, count, index: OnceLock::new() })
+        let counts = batch.records.iter().map(|record| record.count as usize).collect();
+        Ok(Loaded { chunks, counts, index: OnceLock::new() })
     }
 
     /// One push; what it must wait for, if it must.
@@ -178,6 +183,11 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         let work = &mut batch.work;
         let parts = loaded.slices(&range);
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        if bytes == 0 {
+            // Only entries that are lost.
+            work.accepted();
+            return None;
+        }
         let body = Bytes::from(self.pack(stream, &parts));
         drop(parts);
         let wire = body.len();
@@ -280,7 +290,8 @@ impl Drop for Flight<'_> {
 /// The entries of a batch in memory.
 struct Loaded {
     chunks: Vec<Bytes>,
-    count: usize,
+    /// Number of entries of each chunk.
+    counts: Vec<usize>,
     /// Chunk and place of each entry; only made when a batch must be taken apart.
     index: OnceLock<Vec<(usize, Range<usize>)>>,
 }
@@ -288,8 +299,13 @@ struct Loaded {
 impl Loaded {
     fn index(&self) -> &[(usize, Range<usize>)] {
         self.index.get_or_init(|| {
-            let chunks = self.chunks.iter().enumerate();
-            chunks.flat_map(|(number, chunk)| entries_of(chunk).map(move |place| (number, place))).collect()
+            let chunks = self.chunks.iter().zip(&self.counts).enumerate();
+            let places = chunks.flat_map(|(number, (chunk, count))| {
+                let lost = if chunk.is_empty() { *count } else { 0 };
+                let places = entries_of(chunk).chain(std::iter::repeat_n(0..0, lost));
+                places.map(move |place| (number, place))
+            });
+            places.collect()
         })
     }
 
@@ -316,7 +332,7 @@ impl Loaded {
 
     /// The bytes of these entries, one slice a chunk.
     fn slices(&self, range: &Range<usize>) -> Vec<&[u8]> {
-        if *range == (0..self.count) {
+        if *range == (0..self.counts.iter().sum()) {
             return self.chunks.iter().map(AsRef::as_ref).collect();
         }
         let places = self.index().get(range.clone()).unwrap_or_default();
@@ -348,7 +364,7 @@ mod tests {
             }
             chunks.extend(encoder.take().into_iter().map(|chunk| chunk.entries));
         }
-        let loaded = Loaded { chunks, count: 12, index: OnceLock::new() };
+        let loaded = Loaded { chunks, counts: vec![4; 3], index: OnceLock::new() };
         for start in 0..12 {
             for end in start + 1..=12 {
                 let slices = loaded.slices(&(start..end));
@@ -361,5 +377,20 @@ mod tests {
         }
         assert_eq!(loaded.time(11), Some(Timestamp(11)));
         assert_eq!(loaded.time(12), None);
+    }
+
+    #[test]
+    fn a_lost_chunk_does_not_move_the_entries_behind_it() {
+        let stream = Stream::new(vec![("kind", "log".into())]);
+        let mut encoder = Encoder::new();
+        encoder.entry(&stream, &Entry { time: Timestamp(7), seq: 1, line: "x", metadata: &[] });
+        let chunks = vec![Bytes::new(), encoder.take().remove(0).entries];
+        let loaded = Loaded { chunks, counts: vec![3, 1], index: OnceLock::new() };
+        assert_eq!(loaded.time(2), None);
+        assert_eq!(loaded.time(3), Some(Timestamp(7)));
+        let bytes = |range| loaded.slices(&range).iter().map(|slice| slice.len()).sum::<usize>();
+        assert_eq!(bytes(0..3), 0);
+        assert_eq!(bytes(2..4), loaded.chunks[1].len());
+        assert_eq!(bytes(0..4), loaded.chunks[1].len());
     }
 }

@@ -15,10 +15,18 @@ pub struct LineReader {
     buffer: Vec<u8>,
     /// Bytes of `buffer` that hold an unfinished line.
     held: usize,
+    /// Bytes of all lines that were handed on, with their ends.
+    consumed: u64,
 }
 
 impl LineReader {
-    /// Reads once from `source`. `raw` sees every byte as it came; `line` every whole line without its end (LF or CRLF).
+    /// Bytes of the source that were handed on as lines, ends included: a reader that begins here misses nothing.
+    pub fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// Reads once from `source`. `raw` sees every byte as it came; `line` every whole line without its end (LF or CRLF),
+    /// and the number of bytes up to behind it.
     ///
     /// # Errors
     /// Those of the source.
@@ -26,7 +34,7 @@ impl LineReader {
         &mut self,
         source: &mut Source,
         mut raw: impl FnMut(&[u8]),
-        mut line: impl FnMut(&[u8]),
+        mut line: impl FnMut(&[u8], u64),
     ) -> io::Result<Got> {
         if self.buffer.len() < self.held + READ {
             self.buffer.resize(self.held + READ, 0);
@@ -40,11 +48,13 @@ impl LineReader {
         // What was held has no line end in it: only the new bytes are searched.
         for newline in memchr::memchr_iter(b'\n', filled.get(fresh_from..).unwrap_or_default()) {
             let stop = fresh_from + newline;
-            line(without_cr(filled.get(start..stop).unwrap_or_default()));
+            self.consumed += (stop + 1 - start) as u64;
+            line(without_cr(filled.get(start..stop).unwrap_or_default()), self.consumed);
             start = stop + 1;
         }
         if end - start >= MAX_LINE {
-            line(filled.get(start..end).unwrap_or_default());
+            self.consumed += (end - start) as u64;
+            line(filled.get(start..end).unwrap_or_default(), self.consumed);
             start = end;
         }
         self.buffer.copy_within(start..end, 0);
@@ -57,9 +67,10 @@ impl LineReader {
     }
 
     /// Hands on the last line if it had no end.
-    pub fn finish(&mut self, mut line: impl FnMut(&[u8])) {
+    pub fn finish(&mut self, mut line: impl FnMut(&[u8], u64)) {
         if self.held > 0 {
-            line(without_cr(self.buffer.get(..self.held).unwrap_or_default()));
+            self.consumed += self.held as u64;
+            line(without_cr(self.buffer.get(..self.held).unwrap_or_default()), self.consumed);
             self.held = 0;
         }
     }
@@ -84,11 +95,11 @@ mod tests {
         let mut file = std::fs::File::create(&path).unwrap();
         for part in parts {
             file.write_all(part).unwrap();
-            while reader.read(&mut source, |b| raw.extend_from_slice(b), |l| lines.push(l.to_vec())).unwrap()
+            while reader.read(&mut source, |b| raw.extend_from_slice(b), |l, _| lines.push(l.to_vec())).unwrap()
                 != Got::Nothing
             {}
         }
-        reader.finish(|l| lines.push(l.to_vec()));
+        reader.finish(|l, _| lines.push(l.to_vec()));
         assert_eq!(raw, parts.concat(), "every byte is passed on");
         lines
     }

@@ -12,7 +12,7 @@ use testwire::loki::push::{Client, RetryClass, Transport};
 use testwire::loki::reason::Reason;
 use testwire::ship::{Drain, Rejected, RejectedEntry, Settings, Shipper, Stats};
 use testwire::spool::Queue as _;
-use testwire::spool::memory::MemoryQueue;
+use testwire::spool::{self, DiskQueue};
 
 use crate::fake_loki;
 
@@ -77,9 +77,10 @@ impl Rejected for Kept {
 }
 
 pub(crate) struct Setup {
-    pub(crate) queue: Arc<MemoryQueue>,
-    pub(crate) shipper: Shipper<MemoryQueue>,
+    pub(crate) queue: Arc<DiskQueue>,
+    pub(crate) shipper: Shipper<DiskQueue>,
     pub(crate) kept: Kept,
+    _folder: tempfile::TempDir,
 }
 
 impl Setup {
@@ -88,21 +89,23 @@ impl Setup {
     }
 
     pub(crate) fn with(transport: &Transport) -> Self {
-        let queue = Arc::new(MemoryQueue::default());
+        let folder = tempfile::tempdir().unwrap();
+        let queue = DiskQueue::create(&folder.path().join("spool/r1.1"), spool::Settings::default()).unwrap();
+        let queue = Arc::new(queue);
         let kept = Kept::default();
         let client = Client::new(transport).unwrap();
         let shipper = Shipper::start(Arc::clone(&queue), client, kept.clone(), Settings::default());
-        Self { queue, shipper, kept }
+        Self { queue, shipper, kept, _folder: folder }
     }
 
     pub(crate) fn append(&self, chunks: Vec<Chunk>) {
-        self.queue.append(chunks).unwrap();
+        self.queue.append(chunks, None).unwrap();
     }
 
     /// From another thread, as it may block.
     pub(crate) fn append_beside(&self, chunks: Vec<Chunk>) -> std::thread::JoinHandle<()> {
         let queue = Arc::clone(&self.queue);
-        std::thread::spawn(move || queue.append(chunks).unwrap())
+        std::thread::spawn(move || queue.append(chunks, None).unwrap())
     }
 
     pub(crate) async fn drain(&mut self) -> Drain {

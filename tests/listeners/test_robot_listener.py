@@ -1,11 +1,12 @@
 """What the Robot Framework listener writes."""
 import re
+import subprocess
 import sys
 from collections import Counter
 
 import pytest
 from robot.version import VERSION
-from runners import LISTENERS, PROJECTS, ROBOT, WITH_LISTENER, read, run, truth
+from runners import LISTENERS, PROJECTS, ROBOT, WITH_LISTENER, environment, read, run, truth
 from testwire_robot import _all_tests
 
 MAJOR = int(VERSION.split(".")[0])
@@ -87,6 +88,22 @@ def test_under_pabot_each_process_says_who_it_is(events, tmp_path):
     assert sorted(name for root in roots for name in root["all_tests"]) == sorted(status)
 
 
+def test_a_listener_given_twice_reports_once(tmp_path, events):
+    (tmp_path / "it.robot").write_text("*** Test Cases ***\nOne\n    No Operation\n")
+    run(ROBOT + WITH_LISTENER + WITH_LISTENER + ["it.robot"], tmp_path, events)
+    got = read(events)
+    assert [len(of(got, name)) for name in ("start_suite", "end_test", "end_keyword", "close")] == [1, 1, 1, 1]
+
+
+def test_pabot_takes_the_listener_from_the_environment(events, tmp_path):
+    command = [sys.executable, "-m", "pabot.pabot", "--processes", "2", "--outputdir", tmp_path / "out"]
+    env = dict(environment(events), ROBOT_OPTIONS=" ".join(WITH_LISTENER))
+    tests = ["--include", "smoke", PROJECTS / "robot" / "store"]
+    subprocess.run([str(part) for part in command + tests], cwd=str(tmp_path), env=env, timeout=60, check=True)
+    names = [e["full_name"] for e in of(read(events), "end_test")]
+    assert len(names) == len(set(names)) == 8
+
+
 def test_tests_that_a_suite_teardown_fails_afterwards_are_corrected(run_robot):
     _, got = run_robot(
         """
@@ -127,7 +144,7 @@ One
     FOR    ${x}    IN    a    b
         Log    ${x}    level=WARN
     END
-    WHILE    True    limit=2    on_limit_message=enough
+    WHILE    True
         No Operation
         BREAK
     END
@@ -172,6 +189,7 @@ def test_a_timeout_reaches_the_keyword_through_the_listener(run_robot, tmp_path)
         "    end = time.time() + 5\n"
         "    while time.time() < end:\n"
         "        logger.info('still here')\n"
+        "        time.sleep(0.001)\n"
     )
     done, got = run_robot(
         """

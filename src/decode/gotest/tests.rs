@@ -28,6 +28,7 @@ fn short(event: &Event<'_>) -> String {
         Fact::SuiteStarted(suite) => format!("suite {}", suite.suite),
         Fact::SuiteFinished(suite) => format!("{} {} <{}>", suite.status.as_str(), suite.suite, suite.message),
         Fact::RunStarted(run) => format!("run {}", run.title),
+        Fact::RunFinished(_) => "end".to_owned(),
         other => format!("{other:?}"),
     }
 }
@@ -178,6 +179,7 @@ fn the_end_of_a_package_ends_its_tests_children_first_after_their_output() {
             "unfinished example.com/p.T/child <panic: test timed out after 1s> <goroutine 5>",
             "unfinished example.com/p.T <> <>",
             "failed example.com/p <panic: test timed out after 1s>",
+            "end",
         ]
     );
 }
@@ -241,6 +243,7 @@ fn a_failed_build_is_told_by_the_package_that_needed_it() {
             "suite example.com/p",
             "runner -: FAIL\texample.com/p [build failed]",
             "failed example.com/p <build of example.com/p [example.com/p.test] failed: p.go:3:28: cannot use x>",
+            "end",
         ]
     );
 }
@@ -255,7 +258,8 @@ fn a_package_that_failed_without_a_test_says_why() {
         [
             "stdout -: TestMain: no database",
             "runner -: FAIL\texample.com/p\t0.007s",
-            "failed example.com/p <TestMain: no database>"
+            "failed example.com/p <TestMain: no database>",
+            "end",
         ]
     );
     let older = event("output", "", ",\"Output\":\"FAIL\\texample.com/p [build failed]\\n\"");
@@ -280,7 +284,7 @@ fn test2json_without_a_package_gives_plain_names() {
         "{\"Action\":\"fail\",\"Test\":\"T\"}".to_owned(),
         "{\"Action\":\"fail\",\"Elapsed\":0.1}".to_owned(),
     ]);
-    assert_eq!(facts, ["run go test", "start T", "failed T <> <>"]);
+    assert_eq!(facts, ["run go test", "start T", "failed T <> <>", "end"]);
 }
 
 #[test]
