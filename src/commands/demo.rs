@@ -80,7 +80,7 @@ async fn play(settings: &Settings, speed: u32) -> Result<ExitCode, Failure> {
     let mut runs = Vec::new();
     for story in STORIES {
         let player = Player { story, speed, stop: Arc::clone(&stop), said: said.clone() };
-        runs.push(Run { runner: story.runner, session: start(settings, player)? });
+        runs.push(Run { runner: story.runner, session: start(settings, player).await? });
     }
     let link = link(settings, began.0 / 1_000_000);
     if settings.output == Output::Loki {
@@ -110,7 +110,7 @@ async fn play(settings: &Settings, speed: u32) -> Result<ExitCode, Failure> {
     Ok(if interrupted { ExitCode::from(INTERRUPTED) } else { exit.into() })
 }
 
-fn start(settings: &Settings, player: Player) -> Result<Session, Failure> {
+async fn start(settings: &Settings, player: Player) -> Result<Session, Failure> {
     let story = player.story;
     let mut settings = settings.clone();
     let run_id = format!("{}-{}", settings.run.run_id, story.runner);
@@ -130,7 +130,7 @@ fn start(settings: &Settings, player: Player) -> Result<Session, Failure> {
     let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot start the demo").cause(&e);
     let (reader, writer): (PipeReader, PipeWriter) = io::pipe().map_err(failed)?;
     let feed = Feed::new(Source::from_fd(OwnedFd::from(reader)), Handler::decoder(Format::Testwire));
-    let session = Session::start(&settings, vec![feed], normalizer, Ends::WithInput)?;
+    let session = Session::start(&settings, vec![feed], normalizer, Ends::WithInput).await?;
     thread::Builder::new().name(format!("play {}", story.runner)).spawn(move || player.play(writer)).map_err(failed)?;
     Ok(session)
 }

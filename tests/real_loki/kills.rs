@@ -150,5 +150,8 @@ async fn nothing_is_missing_or_doubled_however_often_testwire_is_killed() {
     }
     assert!(runners * 2 > rounds(), "most runners were started: {runners} of {}", rounds());
     assert!(early * 3 < all.len(), "most had accepted something: {early} of {} had not", all.len());
-    eprintln!("{} processes killed, {early} of them before they had accepted anything; {runners} runners outlived theirs", all.len());
+    eprintln!(
+        "{} processes killed, {early} of them before they had accepted anything; {runners} runners outlived theirs",
+        all.len()
+    );
 }
