@@ -35,7 +35,7 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Flush { settings } => {
             serve(&settings, async { commands::flush::flush(&settings).await.map(ExitCode::from) })
         }
-        Invocation::Status { .. } => Ok(Exit::Ok.into()),
+        Invocation::Status { settings, json } => commands::status::status(&settings, json).map(ExitCode::from),
         Invocation::DashboardsExport { directory } => {
             commands::dashboards::export(&directory).map(|()| Exit::Ok.into())
         }

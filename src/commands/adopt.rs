@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -31,6 +32,7 @@ use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
 
 /// Takes over, beside the command's own work.
 pub(super) struct Adoption {
+    state_dir: PathBuf,
     found: mpsc::Receiver<Adopted>,
     thread: JoinHandle<()>,
 }
@@ -62,6 +64,7 @@ impl Adoption {
     pub(super) fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
         let (sender, found) = mpsc::channel();
+        let state_dir = settings.state_dir.clone();
         let (runtime, settings, ship) = (Handle::current(), settings.clone(), ship_settings(settings, limits));
         let thread = std::thread::spawn(move || {
             let _runtime = runtime.enter();
@@ -77,7 +80,7 @@ impl Adoption {
                 }
             }
         });
-        Ok(Self { found, thread })
+        Ok(Self { state_dir, found, thread })
     }
 
     /// Waits up to `limit` for all to be delivered. What is left is found again by the next process.
@@ -95,6 +98,7 @@ impl Adoption {
             let drained = adopted.shipper.drain(until.saturating_duration_since(Instant::now())).await;
             adopted.shipper.abort();
             let stats = adopted.shipper.stats();
+            Totals::add(&self.state_dir, stats);
             delivered.queues += 1;
             delivered.sent += stats.pushed_entries();
             delivered.rejected += stats.rejected_total();
