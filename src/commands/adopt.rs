@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::events_file::{self, Found};
 use super::session::{client, ship_settings, spool_settings};
+use super::totals::Totals;
 use crate::config::Settings;
 use crate::decode::Format;
 use crate::exit::Failure;

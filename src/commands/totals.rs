@@ -40,7 +40,7 @@ impl Totals {
     pub(super) fn read_from(state_dir: &Path) -> Self {
         fs::read(state_dir.join(FILE))
             .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
+            .and_then(|text| serde_json::from_slice::<Self>(&text).ok())
             .unwrap_or_default()
             .known()
     }
