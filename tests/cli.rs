@@ -5,6 +5,7 @@
 #[path = "common/binary.rs"]
 mod binary;
 #[path = "common/fake_loki.rs"]
+#[expect(dead_code, reason = "shared with tests that ask more of it")]
 mod fake_loki;
 
 use std::collections::BTreeMap;

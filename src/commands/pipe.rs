@@ -42,7 +42,7 @@ pub async fn pipe(settings: &Settings, options: Options) -> Result<Exit, Failure
     let failed = |e: io::Error| Failure::new(Exit::Input, "cannot listen for signals").cause(&e);
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut session = Session::start(settings, vec![feed], normalizer, Ends::WithInput)?;
+    let mut session = Session::start(settings, vec![feed], normalizer, Ends::WithInput).await?;
     session.announce("");
     let report = {
         let mut line = StatusLine::new(settings);

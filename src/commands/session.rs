@@ -10,10 +10,11 @@ use tokio::sync::oneshot;
 
 use super::adopt::Adoption;
 use super::events_file;
-use super::status_line::progress_text;
+use super::status_line::{progress_text, seconds};
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
+use crate::loki::limits::Limits;
 use crate::loki::push::{Client, Transport};
 use crate::names::meta;
 use crate::normalize::{Normalizer, RunEnd, RunInfo};
@@ -22,6 +23,9 @@ use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
 use crate::ship::{DeliveryState, Drain, RejectedFiles, Shipper};
 use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
+
+/// How long a start may wait for Loki to tell its limits; a Loki near by takes some 5 ms.
+const LIMITS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +104,10 @@ pub(super) fn spool_settings(settings: &Settings) -> spool::Settings {
     spool::Settings::new(settings.spool_max, settings.fsync)
 }
 
-/// How entries are shipped, as configured.
-pub(super) fn ship_settings(settings: &Settings) -> crate::ship::Settings {
+/// How entries are shipped, as configured and as Loki's limits ask for.
+pub(super) fn ship_settings(settings: &Settings, limits: &Limits) -> crate::ship::Settings {
     crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() }
+        .below_sharding(limits.shard_rate)
 }
 
 /// A client for the configured Loki; the secrets are read here.
@@ -119,15 +124,24 @@ pub(super) fn client(settings: &Settings) -> Result<Client, Failure> {
     Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))
 }
 
+/// What the configured Loki takes, as far as it says so soon.
+pub(super) async fn limits(settings: &Settings) -> Limits {
+    // A client that cannot be made is an error later, when it is needed.
+    match client(settings) {
+        Ok(client) if settings.output == Destination::Loki => client.limits(LIMITS_PATIENCE).await.unwrap_or_default(),
+        _ => Limits::default(),
+    }
+}
+
 impl Opened {
     /// Makes the spool and begins to ship, also what earlier processes left.
     ///
     /// # Errors
     /// If the client cannot be made (certificates), or the spool cannot.
-    pub(super) fn new(settings: &Settings) -> Result<Self, Failure> {
+    pub(super) fn new(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let name = events_file::name(settings.run.run_id.as_str());
         let to_loki = settings.output == Destination::Loki;
-        let shipping = to_loki.then(|| Shipping::start(settings, &name)).transpose()?;
+        let shipping = to_loki.then(|| Shipping::start(settings, &name, limits)).transpose()?;
         Ok(Self { name, shipping })
     }
 
@@ -185,17 +199,20 @@ impl Opened {
 }
 
 impl Session {
-    /// Opens a spool and begins.
+    /// Opens a spool and begins, within Loki's limits.
     ///
     /// # Errors
     /// As [`Opened::new`] and [`Opened::begin`].
-    pub(super) fn start(
+    pub(super) async fn start(
         settings: &Settings,
         feeds: Vec<Feed>,
-        normalizer: Normalizer,
+        mut normalizer: Normalizer,
         ends: Ends,
     ) -> Result<Self, Failure> {
-        Opened::new(settings)?.begin(settings, feeds, normalizer, ends)
+        let limits = limits(settings).await;
+        let opened = Opened::new(settings, &limits)?;
+        normalizer.set_limits(limits);
+        opened.begin(settings, feeds, normalizer, ends)
     }
 
     /// Says where the run can be watched, and `note`, what was done to make the runner speak.
@@ -220,7 +237,7 @@ impl Session {
 
     /// How the run and its delivery go, for the status line.
     pub(super) fn status_text(&self) -> String {
-        format!("{}{}", progress_text(&self.live().progress), self.delivery_text())
+        progress_text(&self.live().progress, &self.delivery_text())
     }
 
     /// Waits for the intake to end by itself.
@@ -235,9 +252,8 @@ impl Session {
         let delivery = shipping.shipper.delivery();
         match delivery.state {
             DeliveryState::Ok => String::new(),
-            DeliveryState::Waiting { error, .. } => {
-                format!("  [{} entries wait for Loki: {error}]", delivery.backlog.entries)
-            }
+            // Why is on testwire's log; here it would push everything else out of the terminal.
+            DeliveryState::Waiting { .. } => format!("{} entries wait for Loki", delivery.backlog.entries),
         }
     }
 
@@ -274,13 +290,13 @@ impl Session {
 }
 
 impl Shipping {
-    fn start(settings: &Settings, name: &str) -> Result<Self, Failure> {
+    fn start(settings: &Settings, name: &str, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
         let dir = spool::folder(&settings.state_dir).join(name);
         let queue = Arc::new(DiskQueue::create(&dir, spool_settings(settings)).map_err(unusable)?);
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings));
-        Ok(Self { adoption: Adoption::start(settings)?, shipper, queue })
+        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings, limits));
+        Ok(Self { adoption: Adoption::start(settings, limits)?, shipper, queue })
     }
 
     /// Removes the queue if nothing is left in it, and waits for what earlier processes left, up to `limit`.
@@ -320,13 +336,13 @@ impl Shipping {
 
     /// Says so if it takes longer than one would notice.
     async fn drain_within(shipper: &mut Shipper<DiskQueue>, queue: &DiskQueue, limit: Duration, says: &Says) -> Drain {
-        use crate::spool::Queue as _;
         let begun = Instant::now();
-        let drained = shipper.drain(Duration::from_secs(1).min(limit)).await;
-        let left = limit.saturating_sub(begun.elapsed());
-        if drained == Drain::Drained || left.is_zero() {
+        let patience = Duration::from_secs(1).min(limit);
+        // A drain that reaches its own limit ends the shipping, so this one is left before that.
+        if let Ok(drained) = tokio::time::timeout(patience, shipper.drain(limit)).await {
             return drained;
         }
+        let left = limit.saturating_sub(begun.elapsed());
         says.line(&format!(
             "{} entries wait for Loki at {}; giving it {} (Ctrl-C: no longer)",
             queue.backlog().entries,
@@ -349,11 +365,17 @@ impl Outcome {
 
     /// Says how the run and the delivery ended.
     pub(super) fn summarise(&self) {
+        self.says.line(&self.text());
+        self.warn();
+    }
+
+    /// The same in a line, without what went wrong with the delivery.
+    pub(super) fn text(&self) -> String {
         let report = &self.report;
         let mut text = match report.status {
             None => "no run was seen".to_owned(),
             Some(status) => {
-                let time = crate::commands::status_line::seconds(report.elapsed);
+                let time = seconds(report.elapsed);
                 format!("{} {} in {time}", status.as_str().to_uppercase(), report.counters.summary())
             }
         };
@@ -361,7 +383,12 @@ impl Outcome {
             let sent = report.entries.saturating_sub(self.left + self.rejected);
             text.push_str(&format!("; {sent} of {} entries in Loki", report.entries));
         }
-        self.says.line(&text);
+        text
+    }
+
+    /// Says what went wrong, if anything did.
+    pub(super) fn warn(&self) {
+        let report = &self.report;
         if self.left > 0 {
             let why = self.last_error.as_deref().unwrap_or("it did not answer in time");
             eprint_line(&format!(
@@ -420,14 +447,15 @@ fn eprint_line(text: &str) {
 
 /// The run on the `live` dashboard.
 fn link(settings: &Settings, info: &RunInfo) -> String {
-    let base = format!("{}/d/testwire-live", settings.grafana_url.to_string().trim_end_matches('/'));
-    let from = crate::pipeline::intake::now().0 / 1_000_000 - 60_000;
-    let query = [
-        ("var-project", info.project.as_str()),
-        ("var-env", info.env.as_str()),
-        ("var-run_id", info.run_id.as_str()),
-        ("from", &from.to_string()),
-        ("to", "now"),
-    ];
+    let variables = [("var-project", &info.project), ("var-env", &info.env), ("var-run_id", &info.run_id)];
+    let variables = variables.map(|(name, value)| (name, value.as_str()));
+    dashboard_link(settings, "testwire-live", &variables, crate::pipeline::intake::now().0 / 1_000_000)
+}
+
+/// A dashboard with these variables, from a minute before `began`, in milliseconds since the epoch, until now.
+pub(super) fn dashboard_link(settings: &Settings, uid: &str, variables: &[(&str, &str)], began: i64) -> String {
+    let base = settings.grafana_url.join(&format!("/d/{uid}"));
+    let from = (began - 60_000).to_string();
+    let query = variables.iter().copied().chain([("from", from.as_str()), ("to", "now")]);
     reqwest::Url::parse_with_params(&base, query).map_or(base, String::from)
 }

@@ -156,6 +156,8 @@ pub enum Outcome {
         after: Option<Duration>,
         /// For people: status and text, or what broke.
         error: String,
+        /// False if it surely did not reach Loki: there was no connection.
+        sent: bool,
     },
     /// Too large for Loki; to be tried again in smaller pieces.
     Split {
@@ -219,7 +221,8 @@ impl Client {
             Ok(response) => classify(response).await,
             Err(error) => {
                 let class = if error.is_timeout() { RetryClass::Timeout } else { RetryClass::Connection };
-                Outcome::Retry { class, after: None, error: chain(&error.without_url()) }
+                let sent = !error.is_connect();
+                Outcome::Retry { class, after: None, error: chain(&error.without_url()), sent }
             }
         }
     }
@@ -290,8 +293,9 @@ async fn classify(response: Response) -> Outcome {
     }
     let after = retry_after(response.headers());
     let plain = answers_in_text(response.headers());
-    let answer = answer(response).await;
-    let retry = |class| Outcome::Retry { class, after, error: format!("Loki answered {status}: {}", brief(&answer)) };
+    let answer = read(response, ANSWER_MAX).await;
+    let error = || format!("Loki answered {status}: {}", brief(&answer));
+    let retry = |class| Outcome::Retry { class, after, error: error(), sent: true };
     match status {
         200..=299 => retry(RetryClass::NotStored),
         408 => retry(RetryClass::Timeout),
@@ -314,13 +318,13 @@ fn answers_in_text(headers: &HeaderMap) -> bool {
     kind.starts_with("text/plain") || kind.starts_with("application/json")
 }
 
-/// The text of an answer as far as it is read; empty if it cannot be.
-async fn answer(mut response: Response) -> String {
+/// The text of an answer, at most `max` bytes of it; what came before an error.
+async fn read(mut response: Response, max: usize) -> String {
     let mut bytes = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
-        let room = ANSWER_MAX - bytes.len();
+        let room = max - bytes.len();
         bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if bytes.len() == ANSWER_MAX {
+        if bytes.len() == max {
             break;
         }
     }

@@ -105,9 +105,13 @@ pub(crate) struct FakeLoki {
 
 impl FakeLoki {
     pub(crate) async fn start(script: impl Fn(&Push) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0", script).await
+    }
+
+    pub(crate) async fn start_at(address: &str, script: impl Fn(&Push) -> Answer + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared { script: Box::new(script), pushes: Mutex::default(), stored: Mutex::default() });
         let router = Router::new().fallback(answer).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&shared));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { shared, url, server }

@@ -10,7 +10,7 @@ use testwire::loki::entry::{Entry, EntrySink as _, Stream};
 use testwire::loki::push::{Client, Transport};
 use testwire::ship::{Drain, Rejected, RejectedEntry, Settings, Shipper};
 use testwire::spool::Queue as _;
-use testwire::spool::memory::MemoryQueue;
+use testwire::spool::{self, DiskQueue};
 
 use crate::loki::Loki;
 use crate::query::{Labels, now, unique_project, wait_for};
@@ -54,10 +54,12 @@ async fn loki_gives_back_exactly_what_was_pushed_and_what_it_refuses_is_kept() {
     for time in [begun - 8 * DAY, begun + DAY] {
         encoder.entry(&stream, &Entry { time: Timestamp(time), seq: 1, line: "refused", metadata: &[] });
     }
-    let (queue, reasons) = (Arc::new(MemoryQueue::default()), Reasons::default());
+    let folder = tempfile::tempdir().unwrap();
+    let queue = DiskQueue::create(&folder.path().join("spool/r1.1"), spool::Settings::default()).unwrap();
+    let (queue, reasons) = (Arc::new(queue), Reasons::default());
     let client = Client::new(&Transport::new(loki.url())).unwrap();
     let mut shipper = Shipper::start(Arc::clone(&queue), client, reasons.clone(), Settings::default());
-    queue.append(encoder.take()).unwrap();
+    queue.append(encoder.take(), None).unwrap();
     queue.close();
     let drain = shipper.drain(Duration::from_secs(30)).await;
     assert_eq!(drain, Drain::Drained, "{:?}", shipper.stats().last_error());
