@@ -17,8 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Stages.
     ("source", &["event"]),
     ("decode", &["event"]),
-    // Normalize makes entries that Loki takes; `Stream`, `Entry` and `Limits` are plain.
-    ("normalize", &["event", "names", "loki::entry", "loki::limits::Limits"]),
+    // Normalize makes entries that fit; `Stream`, `Entry` and `Limits` are plain.
+    ("normalize", &["event", "names", "loki::entry", "loki::limits"]),
     ("loki", &["event", "names"]),
     // The spool holds encoded entries, and reads nothing of them but their time.
     ("spool", &["event::Timestamp", "names", "loki::entry", "loki::encode"]),
