@@ -75,9 +75,15 @@ impl Totals {
     /// With every counter that there is.
     fn known(mut self) -> Self {
         let none = Stats::default();
-        none.outcomes().for_each(|(name, _)| drop(self.pushes.entry(name.to_owned()).or_default()));
-        none.retried().for_each(|(class, _)| drop(self.retried.entry(class.as_str().to_owned()).or_default()));
-        none.rejected().for_each(|(reason, _)| drop(self.rejected.entry(reason.as_str().to_owned()).or_default()));
+        for (name, _) in none.outcomes() {
+            self.pushes.entry(name.to_owned()).or_default();
+        }
+        for (class, _) in none.retried() {
+            self.retried.entry(class.as_str().to_owned()).or_default();
+        }
+        for (reason, _) in none.rejected() {
+            self.rejected.entry(reason.as_str().to_owned()).or_default();
+        }
         self
     }
 }
