@@ -1,5 +1,8 @@
 //! Numbered records for the tests of the spool.
 
+#![expect(clippy::allow_attributes, reason = "which of these a test program uses differs")]
+#![allow(dead_code, reason = "each test program uses some of these")]
+
 use std::path::Path;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -10,10 +13,10 @@ use testwire::loki::entry::{Entry, EntrySink as _, Stream};
 use testwire::spool::{DiskQueue, Queue as _, RecordId, Settings};
 
 /// Segments of a few records, and hardly any memory, so that every path is taken soon.
-pub const TINY: Settings = Settings { max_bytes: 1 << 30, fsync: false, segment_bytes: 1200, tail_bytes: 600 };
+pub(crate) const TINY: Settings = Settings { max_bytes: 1 << 30, fsync: false, segment_bytes: 1200, tail_bytes: 600 };
 
 /// A record of two entries, which say the number and fill some bytes.
-pub fn record(number: u64, fill: usize) -> Chunk {
+pub(crate) fn record(number: u64, fill: usize) -> Chunk {
     let stream = Stream::new(vec![("kind", "log".into()), ("source", format!("s{}", number % 3))]);
     let mut encoder = Encoder::new();
     let line = format!("{number} {}", "x".repeat(fill));
@@ -25,7 +28,7 @@ pub fn record(number: u64, fill: usize) -> Chunk {
 }
 
 /// The number of a record; panics if a byte of it is not as it was.
-pub fn number(chunk: &Chunk) -> u64 {
+pub(crate) fn number(chunk: &Chunk) -> u64 {
     let entries: Vec<_> =
         entries_of(&chunk.entries).map(|place| decode(&chunk.entries[place]).expect("an entry")).collect();
     let (number, fill) = entries[0].line.split_once(' ').expect("a number and a filling");
@@ -38,12 +41,12 @@ pub fn number(chunk: &Chunk) -> u64 {
 }
 
 /// The next record, if there is one now.
-pub fn try_next(queue: &DiskQueue) -> Option<(RecordId, Chunk)> {
+pub(crate) fn try_next(queue: &DiskQueue) -> Option<(RecordId, Chunk)> {
     now(queue.next()).flatten()
 }
 
 /// What a future gives without waiting.
-pub fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
@@ -51,17 +54,17 @@ pub fn now<T>(future: impl Future<Output = T>) -> Option<T> {
 }
 
 /// All that is handed out now: ids and numbers.
-pub fn take_all(queue: &DiskQueue) -> Vec<(RecordId, u64)> {
+pub(crate) fn take_all(queue: &DiskQueue) -> Vec<(RecordId, u64)> {
     std::iter::from_fn(|| try_next(queue)).map(|(id, chunk)| (id, number(&chunk))).collect()
 }
 
 /// Takes over a queue whose owner is gone.
-pub fn adopt(dir: &Path, settings: Settings) -> DiskQueue {
+pub(crate) fn adopt(dir: &Path, settings: Settings) -> DiskQueue {
     DiskQueue::adopt(dir, settings).expect("a readable queue").expect("no living owner")
 }
 
 /// Copies a queue as a crash would leave it.
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("a queue") {
         let entry = entry.expect("a file");
