@@ -4,6 +4,7 @@ mod adopt;
 pub mod audit;
 pub mod check;
 pub mod dashboards;
+pub mod demo;
 mod events_file;
 pub mod flush;
 pub mod pipe;

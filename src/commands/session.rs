@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::adopt::Adoption;
 use super::events_file;
-use super::status_line::progress_text;
+use super::status_line::{progress_text, seconds};
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
@@ -239,7 +239,7 @@ impl Session {
 
     /// How the run and its delivery go, for the status line.
     pub(super) fn status_text(&self) -> String {
-        format!("{}{}", progress_text(&self.live().progress), self.delivery_text())
+        progress_text(&self.live().progress, &self.delivery_text())
     }
 
     /// Waits for the intake to end by itself.
@@ -254,9 +254,8 @@ impl Session {
         let delivery = shipping.shipper.delivery();
         match delivery.state {
             DeliveryState::Ok => String::new(),
-            DeliveryState::Waiting { error, .. } => {
-                format!("  [{} entries wait for Loki: {error}]", delivery.backlog.entries)
-            }
+            // Why is on testwire's log; here it would push everything else out of the terminal.
+            DeliveryState::Waiting { .. } => format!("{} entries wait for Loki", delivery.backlog.entries),
         }
     }
 
@@ -319,20 +318,7 @@ impl Shipping {
     /// Entries that are left when all were sent, the time is over, or a signal came.
     async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
         self.queue.close();
-        let begun = Instant::now();
-        let patience = Duration::from_secs(1).min(limit);
-        // A drain that reaches its own limit ends the shipping, so this one is left before that.
-        let soon = tokio::time::timeout(patience, self.shipper.drain(limit)).await;
-        if soon.is_ok_and(|drain| drain == Drain::Drained) {
-            return 0;
-        }
-        let left = limit.saturating_sub(begun.elapsed());
-        says.line(&format!(
-            "{} entries wait for Loki at {}; giving it {}s (Ctrl-C: no longer)",
-            self.queue.backlog().entries,
-            says.loki,
-            left.as_secs()
-        ));
+        // From the beginning: a second Ctrl-C may come right after the first, which ended the run.
         let stop = async {
             let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
             let [interrupt, terminate] = &mut signals;
@@ -342,12 +328,30 @@ impl Shipping {
             }
         };
         tokio::select! {
-            drained = self.shipper.drain(left) => if drained == Drain::Drained { 0 } else { self.queue.backlog().entries },
-            () = stop => {
-                self.shipper.abort();
-                self.queue.backlog().entries
-            }
+            drained = Self::drain_within(&mut self.shipper, &self.queue, limit, says) => if drained == Drain::Drained {
+                return 0;
+            },
+            () = stop => self.shipper.abort(),
         }
+        self.queue.backlog().entries
+    }
+
+    /// Says so if it takes longer than one would notice.
+    async fn drain_within(shipper: &mut Shipper<DiskQueue>, queue: &DiskQueue, limit: Duration, says: &Says) -> Drain {
+        let begun = Instant::now();
+        let patience = Duration::from_secs(1).min(limit);
+        // A drain that reaches its own limit ends the shipping, so this one is left before that.
+        if let Ok(drained) = tokio::time::timeout(patience, shipper.drain(limit)).await {
+            return drained;
+        }
+        let left = limit.saturating_sub(begun.elapsed());
+        says.line(&format!(
+            "{} entries wait for Loki at {}; giving it {} (Ctrl-C: no longer)",
+            queue.backlog().entries,
+            says.loki,
+            crate::commands::status_line::seconds(left)
+        ));
+        shipper.drain(left).await
     }
 }
 
@@ -363,11 +367,17 @@ impl Outcome {
 
     /// Says how the run and the delivery ended.
     pub(super) fn summarise(&self) {
+        self.says.line(&self.text());
+        self.warn();
+    }
+
+    /// The same in a line, without what went wrong with the delivery.
+    pub(super) fn text(&self) -> String {
         let report = &self.report;
         let mut text = match report.status {
             None => "no run was seen".to_owned(),
             Some(status) => {
-                let time = crate::commands::status_line::seconds(report.elapsed);
+                let time = seconds(report.elapsed);
                 format!("{} {} in {time}", status.as_str().to_uppercase(), report.counters.summary())
             }
         };
@@ -375,7 +385,12 @@ impl Outcome {
             let sent = report.entries.saturating_sub(self.left + self.rejected);
             text.push_str(&format!("; {sent} of {} entries in Loki", report.entries));
         }
-        self.says.line(&text);
+        text
+    }
+
+    /// Says what went wrong, if anything did.
+    pub(super) fn warn(&self) {
+        let report = &self.report;
         if self.left > 0 {
             let why = self.last_error.as_deref().unwrap_or("it did not answer in time");
             eprint_line(&format!(
@@ -434,14 +449,15 @@ fn eprint_line(text: &str) {
 
 /// The run on the `live` dashboard.
 fn link(settings: &Settings, info: &RunInfo) -> String {
-    let base = format!("{}/d/testwire-live", settings.grafana_url.to_string().trim_end_matches('/'));
-    let from = crate::pipeline::intake::now().0 / 1_000_000 - 60_000;
-    let query = [
-        ("var-project", info.project.as_str()),
-        ("var-env", info.env.as_str()),
-        ("var-run_id", info.run_id.as_str()),
-        ("from", &from.to_string()),
-        ("to", "now"),
-    ];
+    let variables = [("var-project", &info.project), ("var-env", &info.env), ("var-run_id", &info.run_id)];
+    let variables = variables.map(|(name, value)| (name, value.as_str()));
+    dashboard_link(settings, "testwire-live", &variables, crate::pipeline::intake::now().0 / 1_000_000)
+}
+
+/// A dashboard with these variables, from a minute before `began`, in milliseconds since the epoch, until now.
+pub(super) fn dashboard_link(settings: &Settings, uid: &str, variables: &[(&str, &str)], began: i64) -> String {
+    let base = settings.grafana_url.join(&format!("/d/{uid}"));
+    let from = (began - 60_000).to_string();
+    let query = variables.iter().copied().chain([("from", from.as_str()), ("to", "now")]);
     reqwest::Url::parse_with_params(&base, query).map_or(base, String::from)
 }

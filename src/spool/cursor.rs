@@ -95,7 +95,7 @@ mod tests {
     fn segment(base: u64, records: u32, settled: &[u64]) -> Segment {
         let mut segment = Segment::new(base);
         let header =
-            Header { first: base, time: 0, records, entries: records, bytes: 0, body: 0, mark: None, check: 0 };
+            Header { first: base, time: 0, records, entries: records, bytes: 0, heads: 0, mark: None, check: 0 };
         segment.add(&header, 16, (u64::from(records), 0));
         for id in settled {
             segment.settle(*id, 1, 0);

@@ -22,12 +22,12 @@ pub(super) const CURSOR: [u8; 8] = *b"TWCURSR\xf7";
 pub(super) const PREAMBLE_LEN: usize = 16;
 /// Length of a group's header.
 pub(super) const HEADER_LEN: usize = 48;
-/// The shortest record: its head has two times and three small numbers.
-const RECORD_MIN: u64 = 19;
+/// The shortest head of a record: a checksum, two times and three small numbers.
+const HEAD_MIN: u64 = 23;
 /// How a group begins. Two of these bytes occur in no UTF-8 text, so no line of a log can look like a group.
 pub(super) const GROUP: [u8; 4] = [0xf7, b'T', 0xc0, b'G'];
 /// More than this is not put into one group. Real ones have less than 1 MiB.
-pub(super) const BODY_MAX: usize = 256 * 1024 * 1024;
+const GROUP_MAX: usize = 256 * 1024 * 1024;
 /// Label sets that a reader remembers; a process has a few dozen.
 const STREAMS_KEPT: usize = 1024;
 /// Length of a mark in a header that says that there is none.
@@ -79,11 +79,11 @@ pub(super) struct Header {
     pub(super) entries: u32,
     /// Encoded size of those entries.
     pub(super) bytes: u32,
-    /// Length of what follows the header.
-    pub(super) body: u32,
-    /// Length of the mark with which the body begins.
+    /// Length of the mark and the heads of the records, which follow the header. The entries follow those.
+    pub(super) heads: u32,
+    /// Length of the mark.
     pub(super) mark: Option<u32>,
-    /// Checksum of the body.
+    /// Checksum of mark and heads.
     pub(super) check: u32,
 }
 
@@ -95,12 +95,12 @@ impl Header {
 
     /// True if its first record can come where `id` is the next, with so many damaged bytes in between.
     pub(super) fn may_follow(&self, id: u64, damaged: u64) -> bool {
-        (id..=id.saturating_add(damaged / RECORD_MIN)).contains(&self.first)
+        (id..=id.saturating_add(damaged / HEAD_MIN)).contains(&self.first)
     }
 
     /// Length of the whole group.
     pub(super) fn len(&self) -> u64 {
-        HEADER_LEN as u64 + u64::from(self.body)
+        HEADER_LEN as u64 + u64::from(self.heads) + u64::from(self.bytes)
     }
 
     pub(super) fn encode(&self) -> [u8; HEADER_LEN] {
@@ -108,7 +108,7 @@ impl Header {
         bytes[..4].copy_from_slice(&GROUP);
         bytes[8..16].copy_from_slice(&self.first.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.time.to_le_bytes());
-        let rest = [self.records, self.entries, self.bytes, self.body, self.mark.unwrap_or(NO_MARK), self.check];
+        let rest = [self.records, self.entries, self.bytes, self.heads, self.mark.unwrap_or(NO_MARK), self.check];
         for (place, value) in bytes[24..].chunks_exact_mut(4).zip(rest) {
             place.copy_from_slice(&value.to_le_bytes());
         }
@@ -130,13 +130,13 @@ impl Header {
             records: u32_at(bytes, 24),
             entries: u32_at(bytes, 28),
             bytes: u32_at(bytes, 32),
-            body: u32_at(bytes, 36),
+            heads: u32_at(bytes, 36),
             mark,
             check: u32_at(bytes, 44),
         };
         // Whoever counts its records may rely on there being room for them.
-        let least = u64::from(header.mark.unwrap_or(0)) + u64::from(header.records) * RECORD_MIN;
-        let fits = least <= u64::from(header.body) && header.first <= u64::MAX / 2;
+        let least = u64::from(header.mark.unwrap_or(0)) + u64::from(header.records) * HEAD_MIN;
+        let fits = least <= u64::from(header.heads) && header.first <= u64::MAX / 2;
         fits.then_some(header)
     }
 }
@@ -160,22 +160,19 @@ impl Group {
             put_head(chunk, &mut start);
         }
         let bytes: usize = chunks.iter().map(|chunk| chunk.entries.len()).sum();
-        let body = start.len() - HEADER_LEN + bytes;
-        if body > BODY_MAX {
+        let heads = start.len() - HEADER_LEN;
+        if heads + bytes > GROUP_MAX {
             return None;
         }
-        let mut check = crc32fast::Hasher::new();
-        check.update(&start[HEADER_LEN..]);
-        chunks.iter().for_each(|chunk| check.update(&chunk.entries));
         let header = Header {
             first: 0,
             time: 0,
             records: u32::try_from(chunks.len()).ok()?,
             entries: u32::try_from(chunks.iter().map(|chunk| u64::from(chunk.count)).sum::<u64>()).ok()?,
             bytes: u32::try_from(bytes).ok()?,
-            body: u32::try_from(body).ok()?,
+            heads: u32::try_from(heads).ok()?,
             mark: mark.as_ref().map(|mark| mark.len() as u32),
-            check: check.finalize(),
+            check: crc32fast::hash(&start[HEADER_LEN..]),
         };
         Some(Self { header, start, chunks, mark })
     }
@@ -200,6 +197,7 @@ impl Group {
 fn put_head(chunk: &Chunk, out: &mut Vec<u8>) {
     encode_varint(u64::from(chunk.count), out);
     encode_varint(chunk.entries.len() as u64, out);
+    out.extend_from_slice(&crc32fast::hash(&chunk.entries).to_le_bytes());
     out.extend_from_slice(&chunk.first.0.to_le_bytes());
     out.extend_from_slice(&chunk.last.0.to_le_bytes());
     let mut labels = Vec::with_capacity(128);
@@ -213,35 +211,28 @@ fn put_head(chunk: &Chunk, out: &mut Vec<u8>) {
     out.extend_from_slice(&labels);
 }
 
-/// What the body says of a record, without its entries.
+/// What a group says of a record before its entries.
 #[derive(Debug)]
-pub(super) struct Head<'a> {
+pub(super) struct Head {
+    /// Number of its entries.
     pub(super) count: u32,
+    /// Their length.
     pub(super) len: usize,
+    /// Where they begin, from the first entry of the group.
+    pub(super) at: u64,
+    check: u32,
+    stream: Arc<Stream>,
     first: Timestamp,
     last: Timestamp,
-    labels: &'a [u8],
 }
 
-/// The heads of a group's records, and where in the body the entries begin. `None` if header and body do not agree.
-pub(super) fn heads<'a>(header: &Header, body: &'a [u8]) -> Option<(Vec<Head<'a>>, usize)> {
-    let mut rest = body.get(header.mark.unwrap_or(0) as usize..)?;
-    let mut heads = Vec::new();
-    for _ in 0..header.records {
-        heads.push(head(&mut rest)?);
+impl Head {
+    /// The record with these entries; `None` if their checksum is wrong.
+    pub(super) fn chunk(&self, entries: Vec<u8>) -> Option<Chunk> {
+        let Self { count, len, check, first, last, .. } = *self;
+        let good = entries.len() == len && crc32fast::hash(&entries) == check;
+        good.then(|| Chunk { stream: Arc::clone(&self.stream), entries: Bytes::from(entries), count, first, last })
     }
-    let bytes = heads.iter().try_fold(0_usize, |sum, head| sum.checked_add(head.len))?;
-    let entries: u64 = heads.iter().map(|head| u64::from(head.count)).sum();
-    (bytes == rest.len() && entries == u64::from(header.entries)).then_some((heads, body.len() - bytes))
-}
-
-fn head<'a>(rest: &mut &'a [u8]) -> Option<Head<'a>> {
-    let count = u32::try_from(decode_varint(rest).ok()?).ok()?;
-    let len = usize::try_from(decode_varint(rest).ok()?).ok()?;
-    let first = Timestamp(i64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?));
-    let last = Timestamp(i64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?));
-    let labels = counted(rest)?;
-    Some(Head { count, len, first, last, labels })
 }
 
 fn counted<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -249,27 +240,38 @@ fn counted<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     rest.split_off(..len)
 }
 
-/// Makes chunks of the bodies of groups. Records of one label set share their stream, as they did before.
+/// Reads the heads of groups. Records of one label set share their stream, as they did before.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     streams: HashMap<Vec<u8>, Arc<Stream>, foldhash::fast::RandomState>,
 }
 
 impl Decoder {
-    /// The chunks of a group whose checksum is right. `None` if they are not as this version writes them.
-    pub(super) fn chunks(&mut self, header: &Header, body: Vec<u8>) -> Option<Vec<Chunk>> {
-        let body = Bytes::from(body);
-        let (heads, mut at) = heads(header, &body)?;
-        let mut chunks = Vec::with_capacity(heads.len());
-        for head in heads {
-            let slice = body.slice(at..at + head.len);
-            at += head.len;
-            // A slice keeps the whole body in memory, and nobody would count that.
-            let entries = if head.len * 2 < body.len() { Bytes::copy_from_slice(&slice) } else { slice };
-            let Head { count, first, last, labels, .. } = head;
-            chunks.push(Chunk { stream: self.stream(labels)?, entries, count, first, last });
+    /// The heads of a group's records, from the bytes between its header and its entries. `None` if those are damaged.
+    pub(super) fn heads(&mut self, header: &Header, bytes: &[u8]) -> Option<Vec<Head>> {
+        if bytes.len() != header.heads as usize || crc32fast::hash(bytes) != header.check {
+            return None;
         }
-        Some(chunks)
+        let mut rest = bytes.get(header.mark.unwrap_or(0) as usize..)?;
+        let (mut heads, mut at, mut entries) = (Vec::new(), 0_u64, 0_u64);
+        for _ in 0..header.records {
+            let head = self.head(&mut rest, at)?;
+            at = at.checked_add(head.len as u64)?;
+            entries += u64::from(head.count);
+            heads.push(head);
+        }
+        let agrees = rest.is_empty() && at == u64::from(header.bytes) && entries == u64::from(header.entries);
+        agrees.then_some(heads)
+    }
+
+    fn head(&mut self, rest: &mut &[u8], at: u64) -> Option<Head> {
+        let count = u32::try_from(decode_varint(rest).ok()?).ok()?;
+        let len = usize::try_from(decode_varint(rest).ok()?).ok()?;
+        let check = u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?);
+        let first = Timestamp(i64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?));
+        let last = Timestamp(i64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?));
+        let stream = self.stream(counted(rest)?)?;
+        Some(Head { count, len, at, check, stream, first, last })
     }
 
     fn stream(&mut self, labels: &[u8]) -> Option<Arc<Stream>> {

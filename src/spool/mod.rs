@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::queue::{DiskQueue, Inspection, all, dead, folder, inspect};
+pub use self::state::Syncs;
 use crate::loki::encode::Chunk;
 
 /// One record of a queue; records are handed out in the order of their ids.
@@ -30,19 +31,22 @@ pub struct Settings {
     pub fsync: bool,
     /// A new segment is begun before one would have more bytes; at most a quarter of `max_bytes` makes sense.
     pub segment_bytes: u64,
+    /// Records that were appended last stay in memory up to so many bytes, so that a reader who keeps up reads no file.
+    pub tail_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
-        Self { max_bytes: 1024 * MIB, fsync: false, segment_bytes: 16 * MIB }
+        Self { max_bytes: 1024 * MIB, fsync: false, segment_bytes: 16 * MIB, tail_bytes: 8 << 20 }
     }
 }
 
 impl Settings {
     /// With segments of the usual size, or of a quarter of a small `max_bytes`.
     pub fn new(max_bytes: u64, fsync: bool) -> Self {
-        Self { max_bytes, fsync, segment_bytes: Self::default().segment_bytes.min(max_bytes / 4) }
+        let default = Self::default();
+        Self { max_bytes, fsync, segment_bytes: default.segment_bytes.min(max_bytes / 4), ..default }
     }
 }
 

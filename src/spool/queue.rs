@@ -10,7 +10,7 @@ use super::files::{self, Lock, failed};
 use super::format::Group;
 use super::reader::Reader;
 use super::scan::{self, Scan};
-use super::state::{self, Next, Shared, cost};
+use super::state::{self, Next, Shared, Syncs, cost};
 use super::writer::{self, Append, Command, Writer};
 use super::{Backlog, Queue, RecordId, Settings, SpoolError};
 use crate::loki::encode::Chunk;
@@ -94,6 +94,11 @@ impl DiskQueue {
     /// Damaged pieces that were found since it was opened.
     pub fn corrupt(&self) -> u64 {
         self.shared.state().corrupt
+    }
+
+    /// How appends were synced since it was opened.
+    pub fn syncs(&self) -> Syncs {
+        self.shared.state().syncs
     }
 
     /// Its directory.
@@ -224,6 +229,7 @@ pub fn all(state_dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
 /// # Errors
 /// If the folder cannot be read.
 pub fn dead(state_dir: &Path) -> Result<impl Iterator<Item = PathBuf>, SpoolError> {
+    files::sweep(&folder(state_dir));
     Ok(all(state_dir)?.into_iter().filter(|dir| !Lock::is_held(dir)))
 }
 

@@ -1,44 +1,51 @@
 //! Reads records from the files: in order for who fell behind, and any for who lets go of what it read.
+//!
+//! The reads block. They are short, one record or a block of 32 KiB, and nearly always served from the page cache: what
+//! is not there was written long ago and is read in order, ahead of which the kernel reads by itself. To hand them to
+//! other threads would cost more than they do, and lose a record whenever a waiting `next` is dropped.
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 
 use super::files;
-use super::format::{Decoder, Header};
+use super::format::{Decoder, HEADER_LEN, Head};
 use super::scan::Damage;
 use super::state::{Next, Place, Shared};
 use super::walk::{Piece, SegmentFile};
 use super::{RecordId, SpoolError};
 use crate::loki::encode::Chunk;
 
-/// Reads one group after the other, and remembers where it was.
+/// Remembers the group that it read last, as the next record is mostly in it or just behind.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     open: Option<Open>,
     decoder: Decoder,
-    /// What the last group had, from the record that was asked for.
-    group: VecDeque<(u64, Chunk)>,
 }
 
 #[derive(Debug)]
 struct Open {
     base: u64,
     file: SegmentFile,
-    /// A group, and where it begins.
+    /// The first record of a group.
     first: u64,
+    /// Where the group begins.
     at: u64,
+    /// What it says of its records, once they were asked for, and where their entries begin.
+    heads: Vec<Head>,
+    entries_at: u64,
 }
 
 /// What was found where a record should be.
 enum Found {
-    /// Its group.
-    Group(Header, Vec<Chunk>),
+    Record(Chunk),
     /// It is damaged.
     Lost(Lost),
-    /// The disk does not give its body. `next`: the id after it.
-    Unreadable { next: u64, error: io::Error },
+    /// The disk does not give it. `next`: the id after what it keeps.
+    Unreadable {
+        next: u64,
+        error: io::Error,
+    },
 }
 
 /// Records that damage has taken.
@@ -55,36 +62,25 @@ impl Reader {
         loop {
             let next = shared.state().next();
             let Next::Filed(id) = next else { return next };
-            while self.group.front().is_some_and(|(first, _)| *first < id) {
-                self.group.pop_front();
+            let place = shared.state().place(id);
+            let Some(place) = place else {
+                shared.state().pass(id + 1);
+                continue;
+            };
+            match self.find(&shared.dir, place, id) {
+                Ok(Found::Record(chunk)) => {
+                    shared.state().hand_out(id, &chunk);
+                    return Next::Here(RecordId(id), chunk);
+                }
+                Ok(Found::Lost(lost)) => {
+                    shared.state().pass(lost.ids.end);
+                    if let Err(error) = lost.settle(shared) {
+                        tracing::warn!("{error}; it stays in the spool, for another try");
+                    }
+                }
+                Ok(Found::Unreadable { next, error }) => self.pass(shared, place, next, &error),
+                Err(error) => self.pass(shared, place, place.next, &error),
             }
-            if self.group.front().is_none_or(|(first, _)| *first != id) {
-                self.fetch(shared, id);
-            }
-            if self.group.front().is_some_and(|(first, _)| *first == id)
-                && let Some((_, chunk)) = self.group.pop_front()
-            {
-                shared.state().hand_out(id, &chunk);
-                return Next::Here(RecordId(id), chunk);
-            }
-        }
-    }
-
-    /// Gets the group of a record, or passes over what cannot be read.
-    fn fetch(&mut self, shared: &Shared, id: u64) {
-        self.group.clear();
-        let Some(place) = shared.state().place(id) else { return shared.state().pass(id + 1) };
-        match self.find(&shared.dir, place, id) {
-            Ok(Found::Group(header, chunks)) => {
-                self.group = (header.first..).zip(chunks).skip_while(|(first, _)| *first < id).collect();
-            }
-            Ok(Found::Lost(lost)) => {
-                shared.state().pass(lost.ids.end);
-                // If it cannot be kept aside, another process will find it again.
-                lost.settle(shared).ok();
-            }
-            Ok(Found::Unreadable { next, error }) => self.pass(shared, place, next, &error),
-            Err(error) => self.pass(shared, place, place.next, &error),
         }
     }
 
@@ -111,10 +107,7 @@ impl Reader {
             state.place(id).ok_or(SpoolError::NoRecord(RecordId(id)))?
         };
         match self.find(&shared.dir, place, id) {
-            Ok(Found::Group(header, chunks)) => {
-                let index = usize::try_from(id - header.first).unwrap_or(usize::MAX);
-                chunks.into_iter().nth(index).ok_or(SpoolError::NoRecord(RecordId(id)))
-            }
+            Ok(Found::Record(chunk)) => Ok(chunk),
             Ok(Found::Lost(lost)) => {
                 lost.settle(shared)?;
                 Err(SpoolError::Corrupt(RecordId(id)))
@@ -126,53 +119,97 @@ impl Reader {
         }
     }
 
-    /// Walks from a place to the group of the record.
+    /// Finds a record, from the remembered group or a place before it.
     fn find(&mut self, dir: &Path, place: Place, id: u64) -> io::Result<Found> {
-        let open = match self.open.take().filter(|open| open.base == place.base) {
-            // Who reads in order is just before it.
-            Some(open) if (place.first..=id).contains(&open.first) => self.open.insert(open),
-            Some(open) => self.open.insert(Open { first: place.first, at: place.at, ..open }),
-            None => {
-                let file = SegmentFile::open(&files::segment(dir, place.base))?;
-                self.open.insert(Open { base: place.base, file, first: place.first, at: place.at })
+        let open = self.open.take().filter(|open| open.base == place.base);
+        let mut open = match open {
+            Some(open) if (place.first..=id).contains(&open.first) => open,
+            open => {
+                let file =
+                    open.map_or_else(|| SegmentFile::open(&files::segment(dir, place.base)), |open| Ok(open.file))?;
+                Open { base: place.base, file, first: place.first, at: place.at, heads: Vec::new(), entries_at: 0 }
             }
         };
+        let lost = open.walk(&mut self.decoder, place, id);
+        let found = match lost {
+            Ok(None) => open.record(place.end, id),
+            Ok(Some(found)) => Ok(found),
+            Err(error) => Err(error),
+        };
+        self.open = Some(open);
+        found
+    }
+}
+
+impl Open {
+    fn head(&self, id: u64) -> Option<&Head> {
+        self.heads.get(usize::try_from(id.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Goes to the group of the record and reads its heads. What it found if the record is not there.
+    fn walk(&mut self, decoder: &mut Decoder, place: Place, id: u64) -> io::Result<Option<Found>> {
         let mut damage: Option<Damage> = None;
-        loop {
+        while self.head(id).is_none() {
             let damaged = damage.map_or(0, |damage| damage.end - damage.at);
-            let (base, at) = (place.base, damage.map_or(open.at, |damage| damage.end));
-            match open.file.piece(at, place.end, open.first, damaged)? {
+            let (base, at) = (self.base, damage.map_or(self.at, |damage| damage.end));
+            let lost = match self.file.piece(at, place.end, self.first, damaged)? {
                 Piece::Group(header) if header.next() <= id => {
-                    (open.first, open.at, damage) = (header.next(), at + header.len(), None);
-                }
-                Piece::Group(header) if header.first > id => {
-                    return Ok(Found::Lost(Lost { ids: id..header.first, size: (0, 0), damage }));
-                }
-                Piece::Group(header) => {
-                    (open.first, open.at) = (header.first, at);
-                    let body = match open.file.body(&header, at, place.end) {
-                        Ok(body) => body,
-                        Err(error) => return Ok(Found::Unreadable { next: header.next(), error }),
-                    };
-                    return Ok(match body.and_then(|body| self.decoder.chunks(&header, body)) {
-                        Some(chunks) => Found::Group(header, chunks),
-                        None => Found::Lost(Lost {
-                            ids: header.first..header.next(),
-                            size: (header.entries.into(), header.bytes.into()),
-                            damage: Some(Damage { base, at, end: at + header.len() }),
-                        }),
-                    });
+                    (self.first, self.at, damage) = (header.next(), at + header.len(), None);
+                    self.heads.clear();
+                    continue;
                 }
                 Piece::Damage { end } => {
                     damage = Some(Damage { base, at: damage.map_or(at, |damage| damage.at), end });
+                    continue;
+                }
+                Piece::Group(header) if header.first > id => Lost { ids: id..header.first, size: (0, 0), damage },
+                Piece::Group(header) => {
+                    (self.first, self.at) = (header.first, at);
+                    self.heads.clear();
+                    let bytes = match self.file.heads(&header, at, place.end) {
+                        Ok(bytes) => bytes,
+                        Err(error) => return Ok(Some(Found::Unreadable { next: header.next(), error })),
+                    };
+                    if let Some(heads) = decoder.heads(&header, &bytes) {
+                        (self.heads, self.entries_at) = (heads, at + HEADER_LEN as u64 + u64::from(header.heads));
+                        continue;
+                    }
+                    let damage = Some(Damage { base, at, end: at + header.len() });
+                    Lost {
+                        ids: header.first..header.next(),
+                        size: (header.entries.into(), header.bytes.into()),
+                        damage,
+                    }
                 }
                 // These bytes were written whole, so a file that ends here was cut.
                 Piece::Torn | Piece::End => {
-                    let damage = damage.or(Some(Damage { base, at, end: place.end })).filter(|d| d.at < d.end);
-                    return Ok(Found::Lost(Lost { ids: id..place.next, size: (0, 0), damage }));
+                    let rest = Damage { base, at: damage.map_or(at, |damage| damage.at), end: place.end };
+                    Lost { ids: id..place.next, size: (0, 0), damage: Some(rest).filter(|rest| rest.at < rest.end) }
                 }
-            }
+            };
+            return Ok(Some(Found::Lost(lost)));
         }
+        Ok(None)
+    }
+
+    /// The record, which is in the group that was walked to.
+    fn record(&mut self, end: u64, id: u64) -> io::Result<Found> {
+        let Some(head) = self.head(id) else {
+            return Ok(Found::Unreadable { next: id + 1, error: io::ErrorKind::NotFound.into() });
+        };
+        let (at, len, count) = (self.entries_at + head.at, head.len, head.count);
+        let entries = match self.file.take(at, len, end) {
+            Ok(entries) => entries,
+            Err(error) => return Ok(Found::Unreadable { next: id + 1, error }),
+        };
+        let chunk = self.head(id).and_then(|head| head.chunk(entries));
+        Ok(chunk.map_or_else(
+            || {
+                let damage = Damage { base: self.base, at, end: at + len as u64 };
+                Found::Lost(Lost { ids: id..id + 1, size: (count.into(), len as u64), damage: Some(damage) })
+            },
+            Found::Record,
+        ))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::SpoolError;
 use super::cursor::Cursor;
 use super::files::{self, failed};
-use super::format::{self, Header, PREAMBLE_LEN, Preamble, heads};
+use super::format::{self, Decoder, Header, PREAMBLE_LEN, Preamble};
 use super::segment::Segment;
 use super::walk::{Piece, SegmentFile};
 
@@ -48,7 +48,7 @@ enum Found<'a> {
     Torn,
 }
 
-/// Looks at every header of a queue. Bodies are read where a cursor settled only some of a group's records.
+/// Looks at every header of a queue, and further only where a cursor settled some of a group's records.
 pub(super) fn scan(dir: &Path) -> Result<Scan, SpoolError> {
     let mut cursor = Cursor::read(dir)?;
     let bases = files::segments(dir)?;
@@ -103,10 +103,11 @@ impl Scan {
             let mut file = SegmentFile::open(&path).map_err(failed("open", &path))?;
             let walked = walk(&mut file, *base, limit.unwrap_or(u64::MAX), &mut |file, at, found| {
                 if let Found::Group(header @ Header { mark: Some(len), .. }) = found
-                    && let Some(mut body) = file.body(header, at, u64::MAX)?
+                    && let mut heads = file.heads(header, at, u64::MAX)?
+                    && crc32fast::hash(&heads) == header.check
                 {
-                    body.truncate(*len as usize);
-                    mark = Some(body);
+                    heads.truncate(*len as usize);
+                    mark = Some(heads);
                 }
                 Ok(())
             });
@@ -174,8 +175,8 @@ fn left(segment: &Segment, file: &mut SegmentFile, header: &Header, at: u64) -> 
     if settled == 0 || settled == header.records as usize {
         return Ok(if settled == 0 { all } else { (0, 0) });
     }
-    let Some(body) = file.body(header, at, at + header.len())? else { return Ok(all) };
-    let Some((heads, _)) = heads(header, &body) else { return Ok(all) };
+    let heads = file.heads(header, at, at + header.len())?;
+    let Some(heads) = Decoder::default().heads(header, &heads) else { return Ok(all) };
     let open = (header.first..).zip(heads).filter(|(id, _)| !segment.is_settled(*id));
     Ok(open.fold((0, 0), |(entries, bytes), (_, head)| (entries + u64::from(head.count), bytes + head.len as u64)))
 }
@@ -185,7 +186,7 @@ impl Damage {
     pub(super) fn keep(&self, dir: &Path) -> Result<(), SpoolError> {
         let path = files::segment(dir, self.base);
         let len = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
-        let bytes = SegmentFile::open(&path).and_then(|file| file.take(self.at, len, self.end));
+        let bytes = SegmentFile::open(&path).and_then(|mut file| file.take(self.at, len, self.end));
         let kept = bytes.and_then(|bytes| files::keep_aside(dir, self.base, self.at, &bytes));
         kept.map_err(failed("keep aside a damaged piece of", &path))
     }

@@ -141,7 +141,7 @@ mod tests {
 
     fn header(first: u64, records: u32, time: u64) -> Header {
         let (entries, bytes) = (records * 2, records * 100);
-        Header { first, time, records, entries, bytes, body: 1000, mark: None, check: 0 }
+        Header { first, time, records, entries, bytes, heads: 0, mark: None, check: 0 }
     }
 
     fn add(segment: &mut Segment, first: u64, records: u32, time: u64) {

@@ -8,16 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
-use super::format::{Group, HEADER_LEN};
+use super::format::Group;
 use super::scan::Scan;
 use super::segment::{Point, Segment};
 use super::writer::Command;
 use super::{Backlog, RecordId, Settings};
 use crate::loki::encode::Chunk;
 
-/// Records that were appended last stay in memory up to this, so that a reader who keeps up reads no file.
-const TAIL_BYTES: usize = 8 * 1024 * 1024;
-/// What such a record costs beside its entries.
+/// What a record in memory costs beside its entries.
 const TAIL_OVERHEAD: usize = size_of::<Tailed>() + 64;
 
 #[derive(Debug)]
@@ -63,6 +61,26 @@ pub(super) struct State {
     pub(super) failed: bool,
     /// Something was settled since the cursor was written.
     pub(super) dirty: bool,
+    pub(super) syncs: Syncs,
+}
+
+/// How often appends were synced, and how long that took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Syncs {
+    /// Number of `fdatasync` calls; with `fsync`, one for all appends that waited together.
+    pub count: u64,
+    /// Their time together.
+    pub total: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
+
+impl Syncs {
+    pub(super) fn add(&mut self, time: Duration) {
+        self.count += 1;
+        self.total += time;
+        self.longest = self.longest.max(time);
+    }
 }
 
 #[derive(Debug)]
@@ -173,7 +191,7 @@ impl State {
     }
 
     /// A group was written at `at` of the last segment.
-    pub(super) fn add_group(&mut self, group: Group, at: u64) {
+    pub(super) fn add_group(&mut self, group: Group, at: u64, tail_bytes: usize) {
         let header = *group.header();
         let size = (u64::from(header.entries), u64::from(header.bytes));
         let last = self.segments.back_mut().expect("a segment is added before its first group");
@@ -190,7 +208,7 @@ impl State {
             self.tail_bytes += chunk.entries.len() + TAIL_OVERHEAD;
             self.tail.push_back(Tailed { chunk, time: header.time });
         }
-        while self.tail_bytes > TAIL_BYTES {
+        while self.tail_bytes > tail_bytes {
             self.pop_tail();
         }
     }
@@ -345,5 +363,5 @@ pub(super) fn age(time: u64) -> Duration {
 
 /// What a group takes on the disk.
 pub(super) fn cost(group: &Group) -> u64 {
-    HEADER_LEN as u64 + u64::from(group.header().body)
+    group.header().len()
 }

@@ -23,7 +23,7 @@ pub(super) struct SegmentFile {
 /// What is found at a place of a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// A group with a good header. Its body was not looked at.
+    /// A group with a good header. What follows that was not looked at.
     Group(Header),
     /// Bytes up to here are no group, and were not left by an unfinished write.
     Damage { end: u64 },
@@ -54,12 +54,20 @@ impl SegmentFile {
         Ok(known.get(..len).unwrap_or(known))
     }
 
-    /// As [`SegmentFile::bytes`], owned, without going through the block.
-    pub(super) fn take(&self, at: u64, len: usize, end: u64) -> io::Result<Vec<u8>> {
+    /// As [`SegmentFile::bytes`], owned. What is large does not go through the block.
+    pub(super) fn take(&mut self, at: u64, len: usize, end: u64) -> io::Result<Vec<u8>> {
+        if len <= BLOCK {
+            return self.bytes(at, len, end).map(<[u8]>::to_vec);
+        }
         let mut bytes = vec![0; len.min(usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX))];
         let read = read_at(&self.file, &mut bytes, at)?;
         bytes.truncate(read);
         Ok(bytes)
+    }
+
+    /// Mark and heads of the group at `at`.
+    pub(super) fn heads(&mut self, header: &Header, at: u64, end: u64) -> io::Result<Vec<u8>> {
+        self.take(at + HEADER_LEN as u64, header.heads as usize, end)
     }
 
     fn fill(&mut self, at: u64, len: usize, end: u64) -> io::Result<()> {
@@ -69,13 +77,6 @@ impl SegmentFile {
         let read = read_at(&self.file, &mut self.block, at);
         self.block.truncate(*read.as_ref().unwrap_or(&0));
         read.map(|_| ())
-    }
-
-    /// The body of the group at `at`; `None` if its checksum is wrong.
-    pub(super) fn body(&self, header: &Header, at: u64, end: u64) -> io::Result<Option<Vec<u8>>> {
-        let body = self.take(at + HEADER_LEN as u64, header.body as usize, end)?;
-        let good = body.len() == header.body as usize && crc32fast::hash(&body) == header.check;
-        Ok(good.then_some(body))
     }
 
     /// What is at `at`, where a group should begin whose first record is `id`. Behind damage it may be a later one, but

@@ -218,10 +218,12 @@ impl Writer {
             }
         }
         if sync {
+            let begun = Instant::now();
             active.file.sync_data()?;
-        }
-        if sync && fresh {
-            files::sync_parent(&active.path)?;
+            if fresh {
+                files::sync_parent(&active.path)?;
+            }
+            self.shared.state().syncs.add(begun.elapsed());
         }
         Ok(())
     }
@@ -255,7 +257,7 @@ impl Writer {
         for Append { group, done } in appends {
             let len = cost(&group);
             state.release(len);
-            state.add_group(group, at);
+            state.add_group(group, at, self.shared.settings.tail_bytes);
             at += len;
             waiting.push(done);
         }
