@@ -103,6 +103,8 @@ pub(super) fn client(settings: &Settings) -> Result<Client, Failure> {
     let transport = Transport {
         tenant: loki.tenant.as_ref().map(|t| t.as_str().to_owned()),
         auth: loki.auth.credentials()?,
+        headers: loki.headers.clone(),
+        tls: loki.tls.clone(),
         ..Transport::new(loki.url.as_str())
     };
     Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))

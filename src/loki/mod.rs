@@ -6,3 +6,4 @@ pub mod limits;
 pub mod push;
 pub mod query;
 pub mod reason;
+pub mod tls;

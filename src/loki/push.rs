@@ -12,6 +12,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AF
 use reqwest::{RequestBuilder, Response, Url};
 
 use super::reason::Reason;
+use super::tls::{self, Tls, TlsError};
 
 /// Where pushes go below Loki's base URL.
 const PUSH_PATH: &str = "/loki/api/v1/push";
@@ -58,6 +59,8 @@ pub struct Transport {
     pub auth: Auth,
     /// Further headers of every request.
     pub headers: Vec<(String, Secret)>,
+    /// Files for HTTPS.
+    pub tls: Tls,
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long a request may take, connection and answer included.
@@ -72,6 +75,7 @@ impl Transport {
             tenant: None,
             auth: Auth::None,
             headers: Vec::new(),
+            tls: Tls::default(),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
         }
@@ -87,6 +91,7 @@ impl fmt::Debug for Transport {
             .field("tenant", &self.tenant)
             .field("auth", &self.auth)
             .field("headers", &self.headers)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -100,6 +105,9 @@ pub enum TransportError {
     /// A header that HTTP does not allow; its value is not shown.
     #[error("the header {0:?} is not allowed in HTTP")]
     Header(String),
+    /// A file for HTTPS does not serve.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The HTTP client could not be made, for example because the system's certificates are not readable.
     #[error("the HTTP client could not be made")]
     Client(#[source] reqwest::Error),
@@ -118,7 +126,7 @@ pub enum RetryClass {
     Connection,
     /// A 2xx that is not 204: ingestion is blocked (260, or the status the tenant chose), or it is not Loki.
     NotStored,
-    /// 401, 403, 404, redirects and others that stay until a person acts.
+    /// 401, 403, 404, redirects, certificates that are not accepted, and others that stay until a person acts.
     Person,
     /// The queue or the place for rejected entries failed on this machine.
     Local,
@@ -204,6 +212,8 @@ impl Client {
         if url.scheme() == "http" {
             // The system's certificates are not needed, and reading them costs time and may fail.
             builder = builder.tls_certs_only([]);
+        } else {
+            builder = transport.tls.apply(builder)?;
         }
         let http = builder.build().map_err(TransportError::Client)?;
         Ok(Self { http, url, auth })
@@ -220,9 +230,15 @@ impl Client {
         match self.authorised(request).send().await {
             Ok(response) => classify(response).await,
             Err(error) => {
-                let class = if error.is_timeout() { RetryClass::Timeout } else { RetryClass::Connection };
                 let sent = !error.is_connect();
-                Outcome::Retry { class, after: None, error: chain(&error.without_url()), sent }
+                let error = error.without_url();
+                let text = chain(&error);
+                let (class, error) = match tls::advice(&error) {
+                    Some(advice) => (RetryClass::Person, format!("{text} ({advice})")),
+                    None if error.is_timeout() => (RetryClass::Timeout, text),
+                    None => (RetryClass::Connection, text),
+                };
+                Outcome::Retry { class, after: None, error, sent }
             }
         }
     }
