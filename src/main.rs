@@ -24,7 +24,7 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             let options = commands::pipe::Options { format, tee, no_fail };
             serve(&settings, async { commands::pipe::pipe(&settings, options).await.map(ExitCode::from) })
         }
-        Invocation::Demo { .. } => Ok(Exit::Ok.into()),
+        Invocation::Demo { settings } => serve(&settings, commands::demo::demo(&settings)),
         Invocation::Check { settings, config: true } => Ok(print(settings.table().as_bytes())),
         Invocation::Check { settings, config: false } => {
             serve(&settings, async { commands::check::check(&settings).await.map(ExitCode::from) })
@@ -35,7 +35,7 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Flush { settings } => {
             serve(&settings, async { commands::flush::flush(&settings).await.map(ExitCode::from) })
         }
-        Invocation::Status { .. } => Ok(Exit::Ok.into()),
+        Invocation::Status { settings, json } => commands::status::status(&settings, json).map(ExitCode::from),
         Invocation::DashboardsExport { directory } => {
             commands::dashboards::export(&directory).map(|()| Exit::Ok.into())
         }

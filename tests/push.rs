@@ -1,4 +1,4 @@
-//! Shipping against a scripted Loki, and against a real one.
+//! Shipping against a scripted Loki.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 
 use fake_loki::{Answer, FakeLoki, Store, raw_server};
 use shipping::{LOG, Setup, TEST, chunks, number, numbers, until};
-use testwire::event::Timestamp;
-use testwire::loki::encode::Encoder;
-use testwire::loki::entry::{Entry, EntrySink as _, Stream};
 use testwire::loki::push::{Auth, RetryClass, Secret, Transport};
 use testwire::loki::reason::Reason;
 use testwire::ship::{DeliveryState, Drain};
@@ -471,77 +468,4 @@ async fn trouble_is_said_once_and_so_is_its_end() {
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines[0].contains("WARN") && lines[0].contains("Loki answered 503: line one line two"), "{text}");
     assert!(lines[1].contains("INFO") && lines[1].contains("takes entries again"), "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_real_loki_gives_back_exactly_what_was_pushed() {
-    let url =
-        std::env::var("LOKI_URL").expect("LOKI_URL must name a Loki 3.7 for this test, as in http://127.0.0.1:3100");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
-    let stream = Stream::new(vec![("service_name", format!("push-test-{now}")), ("kind", "test\"\\\n\u{7}é".into())]);
-    let mut encoder = Encoder::new();
-    let mut pushed = Vec::new();
-    for seq in 1..=2_000_u64 {
-        let time = (now - 2_000 + seq as i64) * 1000 + (seq % 1000) as i64;
-        let line = match seq % 4 {
-            0 => format!("PASS shop.test_{seq} (0.01s)"),
-            1 => format!("tab\t, quote \" and backslash \\ in {seq}"),
-            2 => format!("two lines,\nthe second ☂ {seq}"),
-            _ => format!("{seq} {}", "x".repeat(2000)),
-        };
-        let number = seq.to_string();
-        let metadata = [("level", "info"), ("run_id", "r-1"), ("test", "shop.test[a=\"b\"]"), ("n", &number)];
-        encoder.entry(&stream, &Entry { time: Timestamp(time), seq, line: &line, metadata: &metadata });
-        let metadata =
-            metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>();
-        pushed.push(fake_loki::Entry { time, line, metadata });
-    }
-    // Two entries that Loki refuses, for reasons that only it can know.
-    let old = Timestamp((now - 8 * 24 * 3600 * 1_000_000) * 1000);
-    let future = Timestamp((now + 3600 * 1_000_000) * 1000);
-    for time in [old, future] {
-        encoder.entry(&stream, &Entry { time, seq: 1, line: "refused", metadata: &[] });
-    }
-    let mut setup = Setup::to(&url);
-    setup.append(encoder.take());
-    assert_eq!(setup.drain().await, Drain::Drained, "{:?}", setup.stats().last_error());
-    let mut reasons: Vec<_> = setup.kept.entries.lock().unwrap().iter().map(|kept| kept.1.as_str()).collect();
-    reasons.sort_unstable();
-    assert_eq!(reasons, ["greater_than_max_sample_age", "too_far_in_future"]);
-
-    let mut read = query(&url, stream.selector(), now).await;
-    for entry in &mut pushed {
-        entry.metadata.sort();
-    }
-    read.sort();
-    assert_eq!(read.len(), pushed.len());
-    for (read, pushed) in read.iter().zip(&pushed) {
-        assert_eq!(read, pushed);
-    }
-}
-
-/// The entries of a stream in the minute around `now` (µs), metadata sorted, without what Loki adds.
-async fn query(url: &str, selector: &str, now: i64) -> Vec<fake_loki::Entry> {
-    let mut target = reqwest::Url::parse(&format!("{url}/loki/api/v1/query_range")).unwrap();
-    let (start, end) = ((now - 30_000_000) * 1000, (now + 30_000_000) * 1000);
-    target.set_query(Some(&format!("start={start}&end={end}&limit=5000&direction=forward")));
-    target.query_pairs_mut().append_pair("query", selector);
-    let request = reqwest::Client::new().get(target).header("X-Loki-Response-Encoding-Flags", "categorize-labels");
-    let text = request.send().await.unwrap().text().await.unwrap();
-    let answer: serde_json::Value = serde_json::from_str(&text).expect(&text);
-    let streams = answer["data"]["result"].as_array().expect(&text);
-    let values = streams.iter().flat_map(|stream| stream["values"].as_array().unwrap());
-    values
-        .map(|value| {
-            let pairs = value[2]["structuredMetadata"].as_object().unwrap();
-            let mut metadata: Vec<_> = pairs
-                .iter()
-                .filter(|(name, _)| *name != "detected_level")
-                .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
-                .collect();
-            metadata.sort();
-            let time = value[0].as_str().unwrap().parse().unwrap();
-            fake_loki::Entry { time, line: value[1].as_str().unwrap().to_owned(), metadata }
-        })
-        .collect()
 }

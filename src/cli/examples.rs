@@ -1,15 +1,15 @@
 //! Examples below each help.
 
 /// Below the short help of commands that have a longer one.
-pub(super) const MORE: &str = "Every option can also be set as TESTWIRE_<NAME> or in testwire.toml. Examples: --help";
+pub(super) const MORE: &str = "Every option can also be set as TESTWIRE_<NAME> or in testwire.toml.\nExamples: --help";
 
 pub(super) const TOP: &str = "\
 Examples:
-  testwire demo                          see a run in the terminal, and in Loki if one answers
-  testwire run -- pytest -n 4            run tests; results and logs appear in Grafana as they come
+  testwire demo                        play three runs: here, and in Loki
+  testwire run -- pytest -n 4          run tests and watch them in Grafana
   testwire run -- robot tests/
-  go test -json ./... | testwire pipe    ship events that a runner writes
-  testwire check                         are the settings right, does Loki answer?
+  go test -json ./... | testwire pipe  ship events that a runner writes
+  testwire check                       are the settings right, is Loki there?
 
 `testwire <COMMAND> --help` explains a command with its options and examples.";
 

@@ -24,7 +24,7 @@ impl Args for Typed {
                  current directory and those above it, up to the repository's root or your home directory, then in \
                  $XDG_CONFIG_HOME/testwire or ~/.config/testwire.",
             );
-        command.args(setting::ALL.iter().map(|setting| flag(setting))).arg(config_file)
+        command.args(flags().map(flag)).arg(config_file)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -40,7 +40,7 @@ impl FromArgMatches for Typed {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in setting::ALL {
+        for setting in flags() {
             if matches.value_source(setting.name) == Some(ValueSource::CommandLine) {
                 let texts = matches.get_many::<String>(setting.name).into_iter().flatten().cloned().collect();
                 self.values.insert(setting.name, texts);
@@ -51,6 +51,11 @@ impl FromArgMatches for Typed {
         }
         Ok(())
     }
+}
+
+/// Settings that have a flag: secrets have none, as others can read command lines.
+fn flags() -> impl Iterator<Item = &'static Setting> {
+    setting::ALL.iter().copied().filter(|setting| !matches!(setting.kind, Kind::SecretPairs))
 }
 
 fn flag(setting: &'static Setting) -> Arg {
@@ -68,7 +73,7 @@ fn flag(setting: &'static Setting) -> Arg {
         .long_help(format!("{}{long}{}{default}", setting.help, setting.more));
     match setting.kind {
         Kind::One => arg.overrides_with(setting.name),
-        Kind::Pairs => arg.action(ArgAction::Append),
+        Kind::Pairs | Kind::SecretPairs => arg.action(ArgAction::Append),
         Kind::Choice(words) => arg.overrides_with(setting.name).value_parser(PossibleValuesParser::new(words())),
         Kind::Switch => arg
             .overrides_with(setting.name)

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -15,21 +16,24 @@ use tokio::runtime::Handle;
 
 use super::events_file::{self, Found};
 use super::session::{client, ship_settings, spool_settings};
+use super::totals::Totals;
 use crate::config::Settings;
 use crate::decode::Format;
 use crate::exit::Failure;
+use crate::loki::limits::Limits;
 use crate::loki::push::Client;
 use crate::normalize::{Normalizer, RunEnd, Snapshot};
 use crate::pipeline::feed::{Feed, Handler};
 use crate::pipeline::intake::{Intake, now};
 use crate::pipeline::output::{Mark, Output as _, OutputError, ToQueue};
-use crate::ship::{Drain, RejectedFiles, Shipper};
+use crate::ship::{self, Drain, RejectedFiles, Shipper};
 use crate::source::Source;
 use crate::source::follow::Follow;
 use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
 
 /// Takes over, beside the command's own work.
 pub(super) struct Adoption {
+    state_dir: PathBuf,
     found: mpsc::Receiver<Adopted>,
     thread: JoinHandle<()>,
 }
@@ -58,14 +62,15 @@ impl Adoption {
     ///
     /// # Errors
     /// If the HTTP client cannot be made.
-    pub(super) fn start(settings: &Settings) -> Result<Self, Failure> {
+    pub(super) fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
         let (sender, found) = mpsc::channel();
-        let (runtime, settings) = (Handle::current(), settings.clone());
+        let state_dir = settings.state_dir.clone();
+        let (runtime, settings, ship) = (Handle::current(), settings.clone(), ship_settings(settings, limits));
         let thread = std::thread::spawn(move || {
             let _runtime = runtime.enter();
             for name in names(&settings) {
-                match take_over(&name, &settings, &client) {
+                match take_over(&name, &settings, &client, &ship) {
                     Ok(Some(adopted)) => {
                         if sender.send(adopted).is_err() {
                             return;
@@ -76,7 +81,7 @@ impl Adoption {
                 }
             }
         });
-        Ok(Self { found, thread })
+        Ok(Self { state_dir, found, thread })
     }
 
     /// Waits up to `limit` for all to be delivered. What is left is found again by the next process.
@@ -94,6 +99,7 @@ impl Adoption {
             let drained = adopted.shipper.drain(until.saturating_duration_since(Instant::now())).await;
             adopted.shipper.abort();
             let stats = adopted.shipper.stats();
+            Totals::add(&self.state_dir, stats);
             delivered.queues += 1;
             delivered.sent += stats.pushed_entries();
             delivered.rejected += stats.rejected_total();
@@ -132,7 +138,12 @@ fn names(settings: &Settings) -> BTreeSet<String> {
 }
 
 /// Takes over one; `None` if its process lives, or its runner still writes events.
-fn take_over(name: &str, settings: &Settings, client: &Client) -> Result<Option<Adopted>, SpoolError> {
+fn take_over(
+    name: &str,
+    settings: &Settings,
+    client: &Client,
+    ship: &ship::Settings,
+) -> Result<Option<Adopted>, SpoolError> {
     let found = events_file::find(&settings.state_dir, name);
     if found.in_use {
         return Ok(None);
@@ -152,7 +163,7 @@ fn take_over(name: &str, settings: &Settings, client: &Client) -> Result<Option<
         events_file::remove(&settings.state_dir, name);
     }
     let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-    let shipper = Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship_settings(settings));
+    let shipper = Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship.clone());
     Ok(Some(Adopted { queue, shipper }))
 }
 

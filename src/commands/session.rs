@@ -1,6 +1,6 @@
 //! What `run`, `pipe` and `demo` have in common: an intake, the shipping side, and what is said about them.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +10,12 @@ use tokio::sync::oneshot;
 
 use super::adopt::Adoption;
 use super::events_file;
-use super::status_line::progress_text;
+use super::outcome::{Outcome, Says, link};
+use super::status_line::{progress_text, seconds};
+use super::totals::Totals;
 use crate::config::{Output as Destination, Settings};
-use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
+use crate::loki::limits::Limits;
 use crate::loki::push::{Client, Transport};
 use crate::names::meta;
 use crate::normalize::{Normalizer, RunEnd, RunInfo};
@@ -22,6 +24,9 @@ use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
 use crate::ship::{DeliveryState, Drain, RejectedFiles, Shipper};
 use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
+
+/// How long a start may wait for Loki to tell its limits; a Loki near by takes some 5 ms.
+const LIMITS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,27 +54,10 @@ pub(super) struct Session {
 
 /// A queue on its way to Loki, and what earlier processes left.
 struct Shipping {
+    state_dir: PathBuf,
     adoption: Adoption,
     shipper: Shipper<DiskQueue>,
     queue: Arc<DiskQueue>,
-}
-
-/// Speaks to the person, unless `--quiet`.
-struct Says {
-    quiet: bool,
-    loki: String,
-    link: Option<String>,
-}
-
-/// How it all ended.
-pub(super) struct Outcome {
-    /// What the intake saw.
-    pub report: Report,
-    /// Entries that Loki has not got.
-    left: u64,
-    rejected: u64,
-    last_error: Option<String>,
-    says: Says,
 }
 
 /// What is known of a run before it begins.
@@ -100,9 +88,10 @@ pub(super) fn spool_settings(settings: &Settings) -> spool::Settings {
     spool::Settings::new(settings.spool_max, settings.fsync)
 }
 
-/// How entries are shipped, as configured.
-pub(super) fn ship_settings(settings: &Settings) -> crate::ship::Settings {
+/// How entries are shipped, as configured and as Loki's limits ask for.
+pub(super) fn ship_settings(settings: &Settings, limits: &Limits) -> crate::ship::Settings {
     crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() }
+        .below_sharding(limits.shard_rate)
 }
 
 /// A client for the configured Loki; the secrets are read here.
@@ -114,9 +103,20 @@ pub(super) fn client(settings: &Settings) -> Result<Client, Failure> {
     let transport = Transport {
         tenant: loki.tenant.as_ref().map(|t| t.as_str().to_owned()),
         auth: loki.auth.credentials()?,
+        headers: loki.headers.clone(),
+        tls: loki.tls.clone(),
         ..Transport::new(loki.url.as_str())
     };
     Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))
+}
+
+/// What the configured Loki takes, as far as it says so soon.
+pub(super) async fn limits(settings: &Settings) -> Limits {
+    // A client that cannot be made is an error later, when it is needed.
+    match client(settings) {
+        Ok(client) if settings.output == Destination::Loki => client.limits(LIMITS_PATIENCE).await.unwrap_or_default(),
+        _ => Limits::default(),
+    }
 }
 
 impl Opened {
@@ -124,10 +124,10 @@ impl Opened {
     ///
     /// # Errors
     /// If the client cannot be made (certificates), or the spool cannot.
-    pub(super) fn new(settings: &Settings) -> Result<Self, Failure> {
+    pub(super) fn new(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let name = events_file::name(settings.run.run_id.as_str());
         let to_loki = settings.output == Destination::Loki;
-        let shipping = to_loki.then(|| Shipping::start(settings, &name)).transpose()?;
+        let shipping = to_loki.then(|| Shipping::start(settings, &name, limits)).transpose()?;
         Ok(Self { name, shipping })
     }
 
@@ -185,17 +185,20 @@ impl Opened {
 }
 
 impl Session {
-    /// Opens a spool and begins.
+    /// Opens a spool and begins, within Loki's limits.
     ///
     /// # Errors
     /// As [`Opened::new`] and [`Opened::begin`].
-    pub(super) fn start(
+    pub(super) async fn start(
         settings: &Settings,
         feeds: Vec<Feed>,
-        normalizer: Normalizer,
+        mut normalizer: Normalizer,
         ends: Ends,
     ) -> Result<Self, Failure> {
-        Opened::new(settings)?.begin(settings, feeds, normalizer, ends)
+        let limits = limits(settings).await;
+        let opened = Opened::new(settings, &limits)?;
+        normalizer.set_limits(limits);
+        opened.begin(settings, feeds, normalizer, ends)
     }
 
     /// Says where the run can be watched, and `note`, what was done to make the runner speak.
@@ -220,7 +223,7 @@ impl Session {
 
     /// How the run and its delivery go, for the status line.
     pub(super) fn status_text(&self) -> String {
-        format!("{}{}", progress_text(&self.live().progress), self.delivery_text())
+        progress_text(&self.live().progress, &self.delivery_text())
     }
 
     /// Waits for the intake to end by itself.
@@ -235,9 +238,8 @@ impl Session {
         let delivery = shipping.shipper.delivery();
         match delivery.state {
             DeliveryState::Ok => String::new(),
-            DeliveryState::Waiting { error, .. } => {
-                format!("  [{} entries wait for Loki: {error}]", delivery.backlog.entries)
-            }
+            // Why is on testwire's log; here it would push everything else out of the terminal.
+            DeliveryState::Waiting { .. } => format!("{} entries wait for Loki", delivery.backlog.entries),
         }
     }
 
@@ -274,18 +276,19 @@ impl Session {
 }
 
 impl Shipping {
-    fn start(settings: &Settings, name: &str) -> Result<Self, Failure> {
+    fn start(settings: &Settings, name: &str, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
         let dir = spool::folder(&settings.state_dir).join(name);
         let queue = Arc::new(DiskQueue::create(&dir, spool_settings(settings)).map_err(unusable)?);
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings));
-        Ok(Self { adoption: Adoption::start(settings)?, shipper, queue })
+        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings, limits));
+        Ok(Self { state_dir: settings.state_dir.clone(), adoption: Adoption::start(settings, limits)?, shipper, queue })
     }
 
     /// Removes the queue if nothing is left in it, and waits for what earlier processes left, up to `limit`.
     async fn end(self, limit: Duration, says: &Says) {
         self.shipper.abort();
+        Totals::add(&self.state_dir, self.shipper.stats());
         match self.queue.remove() {
             Ok(()) | Err(SpoolError::NotEmpty) => {}
             // Everything has arrived, so this is no failure of the command.
@@ -300,19 +303,7 @@ impl Shipping {
     /// Entries that are left when all were sent, the time is over, or a signal came.
     async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
         self.queue.close();
-        let begun = Instant::now();
-        let patience = Duration::from_secs(1).min(limit);
-        // A drain whose own time is over ends the shipping; one that is dropped is gone on with below.
-        if let Ok(Drain::Drained) = tokio::time::timeout(patience, self.shipper.drain(limit)).await {
-            return 0;
-        }
-        let left = limit.saturating_sub(begun.elapsed());
-        says.line(&format!(
-            "{} entries wait for Loki at {}; giving it {}s (Ctrl-C: no longer)",
-            self.queue.backlog().entries,
-            says.loki,
-            left.as_secs()
-        ));
+        // From the beginning: a second Ctrl-C may come right after the first, which ended the run.
         let stop = async {
             let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
             let [interrupt, terminate] = &mut signals;
@@ -322,106 +313,33 @@ impl Shipping {
             }
         };
         tokio::select! {
-            drained = self.shipper.drain(left) => if drained == Drain::Drained { 0 } else { self.queue.backlog().entries },
-            () = stop => {
-                self.shipper.abort();
-                self.queue.backlog().entries
-            }
+            drained = Self::drain_within(&mut self.shipper, &self.queue, limit, says) => if drained == Drain::Drained {
+                return 0;
+            },
+            () = stop => self.shipper.abort(),
         }
+        self.queue.backlog().entries
+    }
+
+    /// Says so if it takes longer than one would notice.
+    async fn drain_within(shipper: &mut Shipper<DiskQueue>, queue: &DiskQueue, limit: Duration, says: &Says) -> Drain {
+        let begun = Instant::now();
+        let patience = Duration::from_secs(1).min(limit);
+        // A drain that reaches its own limit ends the shipping, so this one is left before that.
+        if let Ok(drained) = tokio::time::timeout(patience, shipper.drain(limit)).await {
+            return drained;
+        }
+        let left = limit.saturating_sub(begun.elapsed());
+        says.line(&format!(
+            "{} entries wait for Loki at {}; giving it {} (Ctrl-C: no longer)",
+            queue.backlog().entries,
+            says.loki,
+            seconds(left)
+        ));
+        shipper.drain(left).await
     }
 }
 
 fn unusable(error: SpoolError) -> Failure {
     Failure::new(Exit::Spool, "the spool cannot be used").cause(&error)
-}
-
-impl Outcome {
-    /// True if every entry has arrived or is in the spool, where the next process finds it.
-    pub(super) fn is_safe(&self) -> bool {
-        self.report.output_error.is_none()
-    }
-
-    /// Says how the run and the delivery ended.
-    pub(super) fn summarise(&self) {
-        let report = &self.report;
-        let mut text = match report.status {
-            None => "no run was seen".to_owned(),
-            Some(status) => {
-                let time = crate::commands::status_line::seconds(report.elapsed);
-                format!("{} {} in {time}", status.as_str().to_uppercase(), report.counters.summary())
-            }
-        };
-        if self.says.link.is_some() {
-            let sent = report.entries.saturating_sub(self.left + self.rejected);
-            text.push_str(&format!("; {sent} of {} entries in Loki", report.entries));
-        }
-        self.says.line(&text);
-        if self.left > 0 {
-            let why = self.last_error.as_deref().unwrap_or("it did not answer in time");
-            eprint_line(&format!(
-                "warning: {} entries wait in the spool for Loki at {}: {why}; the next start or `testwire flush` delivers them",
-                self.left, self.says.loki
-            ));
-        }
-        if self.rejected > 0 {
-            eprint_line(&format!(
-                "warning: Loki refused {} entries; they are kept in rejected/ with its answer",
-                self.rejected
-            ));
-        }
-        if let Some(error) = &report.input_error {
-            eprint_line(&format!("error: an input could not be read to its end: {error}"));
-        }
-        if let Some(error) = &report.output_error {
-            eprint_line(&format!("error: {error}"));
-        }
-        if report.unknown_format {
-            eprint_line(
-                "warning: the input's format was not recognised, so every line was kept as a log line; name it with --format",
-            );
-        }
-    }
-
-    /// The exit code of a command that only forwards. `judge`: a failed run is a failure.
-    pub(super) fn exit(&self, judge: bool) -> Exit {
-        let failed = matches!(self.report.status, Some(RunStatus::Failed | RunStatus::Aborted));
-        if self.report.input_error.is_some() || self.report.output_error.is_some() {
-            Exit::Input
-        } else if judge && failed {
-            Exit::RunFailed
-        } else if self.left > 0 {
-            Exit::Undelivered
-        } else if self.rejected > 0 {
-            Exit::Rejected
-        } else {
-            Exit::Ok
-        }
-    }
-}
-
-impl Says {
-    fn line(&self, text: &str) {
-        if !self.quiet {
-            eprint_line(&format!("testwire: {text}"));
-        }
-    }
-}
-
-/// A closed standard error is no reason to stop.
-fn eprint_line(text: &str) {
-    writeln!(io::stderr(), "{text}").ok();
-}
-
-/// The run on the `live` dashboard.
-fn link(settings: &Settings, info: &RunInfo) -> String {
-    let base = format!("{}/d/testwire-live", settings.grafana_url.to_string().trim_end_matches('/'));
-    let from = crate::pipeline::intake::now().0 / 1_000_000 - 60_000;
-    let query = [
-        ("var-project", info.project.as_str()),
-        ("var-env", info.env.as_str()),
-        ("var-run_id", info.run_id.as_str()),
-        ("from", &from.to_string()),
-        ("to", "now"),
-    ];
-    reqwest::Url::parse_with_params(&base, query).map_or(base, String::from)
 }

@@ -33,6 +33,8 @@ pub enum Kind {
     Switch,
     /// One of these words.
     Choice(fn() -> Vec<PossibleValue>),
+    /// Secret pairs `name=value`: as [`Kind::Pairs`] but no flag, as others can read command lines.
+    SecretPairs,
     /// Pairs `name=value`: a repeatable flag, comma-separated in the environment, a table in the file.
     Pairs,
 }
@@ -179,6 +181,17 @@ pub const BEARER_TOKEN_FILE: Setting = Setting {
     preset: Preset::Unset,
     group: LOKI,
     help: "File with a bearer token; or set TESTWIRE_BEARER_TOKEN",
+    more: "",
+};
+
+/// Headers.
+pub const HEADER: Setting = Setting {
+    name: "header",
+    kind: Kind::SecretPairs,
+    value: "NAME=VALUE",
+    preset: Preset::Unset,
+    group: LOKI,
+    help: "Further headers of every request to Loki",
     more: "",
 };
 
@@ -338,6 +351,7 @@ pub const ALL: &[&Setting] = &[
     &USER,
     &PASSWORD_FILE,
     &BEARER_TOKEN_FILE,
+    &HEADER,
     &TLS_CA_FILE,
     &TLS_CERT_FILE,
     &TLS_KEY_FILE,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prost::bytes::Bytes;
 use tokio::time::Instant;
@@ -34,6 +34,8 @@ pub(super) struct Record {
     pub(super) len: u32,
     /// Their number.
     pub(super) count: u32,
+    /// The time of the earliest.
+    pub(super) first: Timestamp,
 }
 
 /// Records of one stream that are pushed together.
@@ -45,11 +47,13 @@ pub(super) struct Batch {
     pub(super) work: Work,
     /// Failures in a row.
     pub(super) failures: u32,
-    /// No push of it is larger, unless a single entry is.
+    /// No push of it is larger, unless a single entry is; half of what was too large.
     pub(super) max_bytes: usize,
     /// The smallest push of it that was too large, in bytes.
     pub(super) too_large: Option<usize>,
-    /// Entries, by number, that Loki found too far behind, and that are to be offered as late ones.
+    /// Loki may have stored some of it.
+    seen: bool,
+    /// Entries, by number, that are to be offered as late ones: old before they were offered, or too far behind for Loki.
     behind: Vec<usize>,
 }
 
@@ -57,7 +61,23 @@ impl Batch {
     pub(super) fn new(records: Vec<Record>, loaded: Vec<Bytes>) -> Self {
         let entries = records.iter().map(|record| record.count as usize).sum();
         let work = Work::new(entries);
-        Self { records, loaded, work, failures: 0, max_bytes: usize::MAX, too_large: None, behind: Vec::new() }
+        Self {
+            records,
+            loaded,
+            work,
+            failures: 0,
+            max_bytes: usize::MAX,
+            too_large: None,
+            seen: false,
+            behind: Vec::new(),
+        }
+    }
+}
+
+impl Batch {
+    /// Size of its entries, those that are settled included.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.iter().map(|record| record.len as usize).sum()
     }
 }
 
@@ -94,6 +114,7 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
             Ok(entries) => entries,
             Err(error) => return local(&format!("the spool cannot be read: {error}")),
         };
+        Self::set_late_aside(stream, &entries, batch);
         while let Some(range) = batch.work.next() {
             if range.len() > 1 && entries.bytes(&range) > batch.max_bytes {
                 batch.work.shrink();
@@ -112,29 +133,35 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         if let Some(wait) = self.keep_refused(stream, &entries, batch) {
             return wait;
         }
-        match self.behind(stream, &entries, batch).await {
-            Ok(behind) => Step::Settled { behind },
-            Err(error) => local(&format!("the spool cannot be read: {error}")),
-        }
+        Step::Settled { behind: Self::behind(stream, &entries, batch) }
     }
 
-    /// What is to be offered again, in streams of its own hours.
-    async fn behind(
-        &self,
-        stream: &Stream,
-        loaded: &Loaded,
-        batch: &mut Batch,
-    ) -> Result<Vec<(RecordId, Piece)>, SpoolError> {
+    /// What was set aside, in streams of its own hours.
+    fn behind(stream: &Stream, loaded: &Loaded, batch: &mut Batch) -> Vec<(RecordId, Piece)> {
         batch.behind.sort_unstable();
-        let mut found = Vec::new();
-        let places: Vec<_> = batch.behind.iter().map(|entry| loaded.record_and_index(*entry)).collect();
-        for run in places.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some(record) = run.first().and_then(|(number, _)| batch.records.get(*number)) else { continue };
-            let numbers = run.iter().map(|(_, index)| late::number(&record.selection, *index));
-            let whole = self.queue.read(record.id).await?.entries;
-            found.extend(late::behind(stream, &whole, numbers).into_iter().map(|piece| (record.id, piece)));
+        let places: Vec<_> = batch.behind.iter().map(|entry| loaded.record_and_number(*entry)).collect();
+        let runs = places.chunk_by(|(a, _), (b, _)| a == b);
+        let pieces = runs.filter_map(|run| {
+            let (record, _) = *run.first()?;
+            // A stream that is not late has whole records only, so the numbers are those in the record.
+            let numbers = run.iter().map(|(_, number)| *number);
+            let id = batch.records.get(record)?.id;
+            Some(late::pieces(stream, &loaded.chunks[record], numbers).into_iter().map(move |piece| (id, piece)))
+        });
+        pieces.flatten().collect()
+    }
+
+    /// Sets aside what is old by now. Not called again once Loki may have seen the batch: the same entry in two streams
+    /// would be there twice.
+    fn set_late_aside(stream: &Stream, loaded: &Loaded, batch: &mut Batch) {
+        let cutoff = late::cutoff(wall_clock());
+        if batch.seen || late::is_late(stream) || batch.records.iter().all(|record| record.first >= cutoff) {
+            return;
         }
-        Ok(found)
+        let is_old = |entry: &usize| loaded.time(*entry).is_some_and(|time| time < cutoff);
+        // Those that an earlier attempt set aside are among them.
+        batch.behind = (0..loaded.counts.iter().sum()).filter(is_old).collect();
+        batch.work.leave_out(&batch.behind);
     }
 
     async fn load(&self, batch: &mut Batch) -> Result<Loaded, SpoolError> {
@@ -168,6 +195,7 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         let outcome = self.client.push(body).await;
         drop(flight);
         self.stats.count_outcome(&outcome);
+        batch.seen |= !matches!(outcome, Outcome::Retry { sent: false, .. });
         match outcome {
             Outcome::Accepted => {
                 self.stats.count_accepted(range.len(), bytes, wire);
@@ -175,6 +203,7 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
             }
             Outcome::Split { status, answer } => {
                 if range.len() > 1 {
+                    batch.max_bytes = bytes / 2;
                     batch.too_large = Some(batch.too_large.map_or(bytes, |least| least.min(bytes)));
                 }
                 work.too_large(Refusal { status, reason: Reason::RequestTooLarge, answer: bounded(answer) });
@@ -183,7 +212,7 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
                 let refusal = Refusal { status, reason, answer: bounded(answer) };
                 work.refused(refusal, &|entry| loaded.time(entry));
             }
-            Outcome::Retry { class, after, error } => return Some(Step::Wait { class, after, error }),
+            Outcome::Retry { class, after, error, .. } => return Some(Step::Wait { class, after, error }),
         }
         None
     }
@@ -224,6 +253,12 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         }
         None
     }
+}
+
+/// What time it is, for the age of entries.
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 fn local(error: &str) -> Step {
@@ -278,8 +313,8 @@ impl Loaded {
         self.index().get(entry).map_or(&[], |(chunk, place)| &self.chunks[*chunk][place.clone()])
     }
 
-    /// Number of its record in the batch, and its index among the record's selected entries.
-    fn record_and_index(&self, entry: usize) -> (usize, u32) {
+    /// Number of its record in the batch, and its own number among the record's selected entries.
+    fn record_and_number(&self, entry: usize) -> (usize, u32) {
         let index = self.index();
         let record = index.get(entry).map_or(usize::MAX, |(record, _)| *record);
         let first = index.partition_point(|(other, _)| *other < record);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use prost::bytes::Bytes;
 
 use crate::event::Timestamp;
-use crate::loki::encode::{Chunk, entries_of, time_of};
+use crate::loki::encode::{entries_of, time_of};
 use crate::loki::entry::Stream;
 use crate::names::label;
 
@@ -59,93 +59,50 @@ fn late_stream(stream: &Stream, hour: Hour) -> Arc<Stream> {
     Stream::new(labels)
 }
 
-/// Deals the entries of a chunk that is offered now out to its own stream and to late ones; each piece in the order of the
-/// chunk. At least one piece.
-pub(super) fn pieces(chunk: Chunk, now: Timestamp) -> Vec<Piece> {
-    let late = |time: Timestamp| (time.0 < now.0.saturating_sub(LATE_AFTER)).then(|| Hour::of(time));
-    let Chunk { stream, entries, count, first, last } = chunk;
-    if late(first) == late(last) || is_late(&stream) {
-        let stream = match late(first) {
-            Some(hour) if !is_late(&stream) => late_stream(&stream, hour),
-            _ => stream,
-        };
-        return vec![Piece { stream, selection: None, entries, count }];
-    }
-    let hours = entries_of(&entries).map(|place| time_of(&entries[place]).and_then(late));
-    let mut groups = Groups::default();
-    for (number, hour) in (0..).zip(hours) {
-        groups.add(hour, number);
-    }
-    groups.pieces(&stream, &entries)
+/// Entries from before this time are late when they are offered now.
+pub(super) fn cutoff(now: Timestamp) -> Timestamp {
+    Timestamp(now.0.saturating_sub(LATE_AFTER))
 }
 
-/// The pieces of a record's entries that Loki found too far behind in their own stream. `numbers` are those of entries
-/// of the record, ascending.
-pub(super) fn behind(stream: &Stream, entries: &Bytes, numbers: impl IntoIterator<Item = u32>) -> Vec<Piece> {
-    let hours: Vec<_> = entries_of(entries).map(|place| time_of(&entries[place]).map_or(Hour(0), Hour::of)).collect();
-    let mut groups = Groups::default();
+/// Deals entries of a record out to the streams of their hours, each piece in the record's order. `numbers` are those of
+/// the entries, ascending.
+pub(super) fn pieces(stream: &Stream, entries: &[u8], numbers: impl IntoIterator<Item = u32>) -> Vec<Piece> {
+    let places: Vec<Range<usize>> = entries_of(entries).collect();
+    let mut groups: Vec<(Hour, Vec<Range<u32>>)> = Vec::new();
     for number in numbers {
-        groups.add(hours.get(number as usize).copied(), number);
+        let Some(time) = places.get(number as usize).and_then(|place| time_of(&entries[place.clone()])) else {
+            continue;
+        };
+        let hour = Hour::of(time);
+        // The hour of an entry is mostly that of the one before, and time mostly goes on.
+        let index = groups.iter().rposition(|(known, _)| *known == hour).unwrap_or_else(|| {
+            groups.push((hour, Vec::new()));
+            groups.len() - 1
+        });
+        match groups[index].1.last_mut() {
+            Some(last) if last.end == number => last.end += 1,
+            _ => groups[index].1.push(number..number + 1),
+        }
     }
-    groups.pieces(stream, entries)
+    let piece = |(hour, ranges): (Hour, Vec<Range<u32>>)| Piece {
+        stream: late_stream(stream, hour),
+        entries: cut(entries, &places, &ranges),
+        count: ranges.iter().map(|range| range.end - range.start).sum(),
+        selection: Some(Arc::new(ranges)),
+    };
+    groups.into_iter().map(piece).collect()
 }
 
 /// The selected entries of a record.
 pub(super) fn select(entries: Bytes, selection: &Selection) -> Bytes {
     match selection {
         None => entries,
-        Some(ranges) => cut(&entries, ranges),
-    }
-}
-
-/// Number in its record of the `index`th selected entry.
-pub(super) fn number(selection: &Selection, index: u32) -> u32 {
-    let Some(ranges) = selection else { return index };
-    let mut left = index;
-    for range in ranges.iter() {
-        let len = range.end - range.start;
-        if left < len {
-            return range.start + left;
-        }
-        left -= len;
-    }
-    // Only a record that changed on disk since it was dealt out brings this.
-    index
-}
-
-/// Entry numbers by hour, in order of their first appearance.
-#[derive(Default)]
-struct Groups(Vec<(Option<Hour>, Vec<Range<u32>>)>);
-
-impl Groups {
-    fn add(&mut self, hour: Option<Hour>, number: u32) {
-        // The hour of an entry is mostly that of the one before, and time mostly goes on.
-        let index = self.0.iter().rposition(|(known, _)| *known == hour).unwrap_or_else(|| {
-            self.0.push((hour, Vec::new()));
-            self.0.len() - 1
-        });
-        let ranges = &mut self.0[index].1;
-        match ranges.last_mut() {
-            Some(last) if last.end == number => last.end += 1,
-            _ => ranges.push(number..number + 1),
-        }
-    }
-
-    fn pieces(self, stream: &Stream, entries: &Bytes) -> Vec<Piece> {
-        let own = || Stream::new(stream.labels().to_vec());
-        let piece = |(hour, ranges): (Option<Hour>, Vec<Range<u32>>)| Piece {
-            stream: hour.map_or_else(own, |hour| late_stream(stream, hour)),
-            entries: cut(entries, &ranges),
-            count: ranges.iter().map(|range| range.end - range.start).sum(),
-            selection: Some(Arc::new(ranges)),
-        };
-        self.0.into_iter().map(piece).collect()
+        Some(ranges) => cut(&entries, &entries_of(&entries).collect::<Vec<_>>(), ranges),
     }
 }
 
 /// The entries of these numbers, which ascend.
-fn cut(entries: &[u8], ranges: &[Range<u32>]) -> Bytes {
-    let places: Vec<Range<usize>> = entries_of(entries).collect();
+fn cut(entries: &[u8], places: &[Range<usize>], ranges: &[Range<u32>]) -> Bytes {
     let mut out = Vec::new();
     for range in ranges {
         let run = places.get(range.start as usize..range.end as usize).unwrap_or_default();
@@ -166,78 +123,45 @@ mod tests {
     /// 2026-11-20 12:10 UTC.
     const NOW: Timestamp = Timestamp(1_795_176_600_000_000_000);
 
-    /// A chunk with entries of these ages in minutes; the line is the number.
-    fn chunk(ages: &[i64], labels: &[(&'static str, &str)]) -> Chunk {
-        let stream = Stream::new(labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect());
+    /// A record with entries of these ages in minutes; the line is the number.
+    fn record(ages: &[i64], stream: &Arc<Stream>) -> Bytes {
         let mut encoder = Encoder::new();
         for (number, age) in ages.iter().enumerate() {
             let time = Timestamp(NOW.0 - age * MINUTE);
-            encoder.entry(&stream, &Entry { time, seq: 1, line: &number.to_string(), metadata: &[("a", "b")] });
+            encoder.entry(stream, &Entry { time, seq: 1, line: &number.to_string(), metadata: &[("a", "b")] });
         }
-        encoder.take().remove(0)
+        encoder.take().remove(0).entries
     }
 
     fn lines(entries: &[u8]) -> Vec<usize> {
         entries_of(entries).map(|place| decode(&entries[place]).unwrap().line.parse().unwrap()).collect()
     }
 
-    /// Value of `late` and numbers of the entries of each piece.
-    fn dealt(chunk: &Chunk) -> Vec<(String, Vec<usize>)> {
-        let pieces = pieces(chunk.clone(), NOW);
-        for piece in &pieces {
-            assert_eq!(select(chunk.entries.clone(), &piece.selection), piece.entries, "read again as it was");
-            let numbers = lines(&piece.entries);
-            assert_eq!(piece.count as usize, numbers.len());
-            for (index, line) in numbers.iter().enumerate() {
-                assert_eq!(number(&piece.selection, index as u32) as usize, *line);
-            }
-        }
-        let late = |stream: &Stream| {
-            let found = stream.labels().iter().find(|(name, _)| *name == "late");
-            found.map(|(_, value)| value.clone()).unwrap_or_default()
-        };
-        pieces.iter().map(|piece| (late(&piece.stream), lines(&piece.entries))).collect()
-    }
-
     #[test]
-    fn entries_up_to_30_minutes_old_stay_in_their_stream() {
-        assert_eq!(dealt(&chunk(&[30, 10, 0, -9], &[("kind", "log")])), [(String::new(), vec![0, 1, 2, 3])]);
-    }
-
-    #[test]
-    fn older_ones_go_to_a_stream_of_their_hour() {
-        assert_eq!(dealt(&chunk(&[69, 31], &[("kind", "log")])), [("2026-11-20T11".into(), vec![0, 1])]);
-        assert_eq!(dealt(&chunk(&[365 * 24 * 60], &[("kind", "log")])), [("2025-11-20T12".into(), vec![0])]);
-    }
-
-    #[test]
-    fn a_chunk_over_several_hours_is_dealt_out_in_order() {
-        let mixed = chunk(&[190, 189, 100, 5, 185, 71, 70, 20, 99], &[("kind", "log")]);
-        let expected = [("2026-11-20T09", vec![0, 1, 4]), ("2026-11-20T10", vec![2, 5, 8]), ("", vec![3, 7])];
-        let mut found = dealt(&mixed);
-        found.retain(|(late, _)| late != "2026-11-20T11");
-        assert_eq!(found, expected.map(|(late, numbers)| (late.to_owned(), numbers)));
-        assert_eq!(dealt(&mixed).len(), 4);
-    }
-
-    #[test]
-    fn a_stream_that_is_late_already_is_left_as_it_is() {
-        let chunk = chunk(&[300, 10], &[("kind", "log"), ("late", "2026-11-20T07")]);
-        assert_eq!(dealt(&chunk), [("2026-11-20T07".into(), vec![0, 1])]);
-    }
-
-    #[test]
-    fn what_was_too_far_behind_goes_to_its_hour_however_young() {
-        let chunk = chunk(&[80, 12, 11, 5, 4], &[("kind", "log")]);
-        let found = behind(&chunk.stream, &chunk.entries, [0, 1, 3, 4]);
-        let found: Vec<_> = found.iter().map(|piece| (piece.stream.selector(), lines(&piece.entries))).collect();
+    fn entries_are_dealt_out_to_streams_of_their_hours_in_order_and_found_again() {
+        let stream = Stream::new(vec![("kind", "log".into())]);
+        let record = record(&[190, 189, 100, 5, 185, 71, 70, 20, 365 * 24 * 60], &stream);
+        let pieces = pieces(&stream, &record, [0, 1, 2, 4, 5, 6, 8]);
+        let found: Vec<_> = pieces.iter().map(|piece| (piece.stream.selector(), lines(&piece.entries))).collect();
         assert_eq!(
             found,
             [
-                (r#"{kind="log", late="2026-11-20T10"}"#, vec![0]),
-                (r#"{kind="log", late="2026-11-20T11"}"#, vec![1]),
-                (r#"{kind="log", late="2026-11-20T12"}"#, vec![3, 4]),
+                (r#"{kind="log", late="2026-11-20T09"}"#, vec![0, 1, 4]),
+                (r#"{kind="log", late="2026-11-20T10"}"#, vec![2, 5]),
+                (r#"{kind="log", late="2026-11-20T11"}"#, vec![6]),
+                (r#"{kind="log", late="2025-11-20T12"}"#, vec![8]),
             ]
         );
+        for piece in &pieces {
+            assert!(is_late(&piece.stream) && !is_late(&stream));
+            assert_eq!(select(record.clone(), &piece.selection), piece.entries, "read again as it was");
+            assert_eq!(piece.count as usize, lines(&piece.entries).len());
+        }
+        assert_eq!(select(record.clone(), &None), record);
+    }
+
+    #[test]
+    fn an_entry_is_late_when_it_is_over_30_minutes_old() {
+        assert_eq!(cutoff(NOW), Timestamp(NOW.0 - 30 * MINUTE));
     }
 }

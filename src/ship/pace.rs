@@ -10,7 +10,7 @@ use super::Settings;
 const LEAST_BYTES: usize = 8 * 1024;
 /// Answers that come together are one sign, not many.
 const ONE_SIGN: Duration = Duration::from_secs(1);
-/// So many batches must be settled before the next are made larger, by a sixteenth of the largest.
+/// So many batches must be settled before the next are made larger, by an eighth.
 const CALM: u32 = 16;
 
 /// Sizes of batches and number of pushes, between what is set and what Loki bears.
@@ -60,7 +60,7 @@ impl Pace {
         self.calm_bytes += 1;
         if self.calm_bytes >= CALM {
             self.calm_bytes = 0;
-            self.bytes = (self.bytes + self.most_bytes / 16).min(self.most_bytes);
+            self.bytes = (self.bytes + self.bytes / 8).min(self.most_bytes);
         }
     }
 
@@ -94,7 +94,7 @@ mod tests {
         pace.too_large(900 * KIB);
         assert_eq!(pace.batch_bytes(), 150 * KIB);
         (0..CALM).for_each(|_| pace.settled());
-        assert_eq!(pace.batch_bytes(), 214 * KIB);
+        assert_eq!(pace.batch_bytes(), 150 * KIB + 150 * KIB / 8);
         (0..1000).for_each(|_| pace.settled());
         assert_eq!(pace.batch_bytes(), 1024 * KIB);
         pace.too_large(10);

@@ -168,6 +168,22 @@ pub(super) fn queues(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(queues)
 }
 
+/// Removes what is left of queues whose making was cut short: hidden directories with a lock that nobody holds.
+pub(super) fn sweep(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let is_new = name.starts_with(b".") && name.ends_with(NEW.as_bytes());
+        // One that is being made right now holds its lock, or has none for a moment.
+        let age = || path.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if is_new && matches!(Lock::adopt(&path), Ok(Some(_))) {
+            Lock::remove(&path).ok();
+        } else if is_new && age().is_some_and(|age| age > Duration::from_secs(60)) {
+            fs::remove_dir(&path).ok();
+        }
+    }
+}
+
 /// Keeps a damaged piece of a segment aside, durably. A piece that is kept again takes its own place.
 pub(super) fn keep_aside(dir: &Path, base: u64, at: u64, bytes: &[u8]) -> io::Result<()> {
     let folder = dir.with_file_name(CORRUPT);

@@ -229,6 +229,7 @@ pub fn all(state_dir: &Path) -> Result<Vec<PathBuf>, SpoolError> {
 /// # Errors
 /// If the folder cannot be read.
 pub fn dead(state_dir: &Path) -> Result<impl Iterator<Item = PathBuf>, SpoolError> {
+    files::sweep(&folder(state_dir));
     Ok(all(state_dir)?.into_iter().filter(|dir| !Lock::is_held(dir)))
 }
 

@@ -245,6 +245,37 @@ async fn three_entries_of_10000_that_loki_refuses_are_kept_aside_and_told_by_the
     assert_eq!(lines, expected);
 }
 
+/// How often Loki has dealt a push out to several streams.
+async fn sharded(loki: &Loki) -> f64 {
+    let text = loki.client().get(format!("{}/metrics", loki.url())).send().await.unwrap().text().await.unwrap();
+    let line = text.lines().find(|line| line.starts_with("loki_stream_sharding_count ")).unwrap_or("x 0");
+    line.split_once(' ').unwrap().1.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_that_could_go_faster_is_never_sharded_by_loki() {
+    const LINES: usize = 16_000;
+    let loki = Loki::own(&[], "");
+    let (project, scratch, start) = (unique_project("fast"), Scratch::new(), now());
+    let (padding, mut events) = ("x".repeat(700), String::new());
+    // 12 MB at once.
+    for number in 0..LINES {
+        let time = at(start - 60 * SECOND + number as i64 * 1000);
+        writeln!(
+            events,
+            "{{\"event\":\"log\",\"source\":\"app\",\"text\":\"{number:05} {padding}\",\"time\":\"{time}\"}}"
+        )
+        .unwrap();
+    }
+    let begun = std::time::Instant::now();
+    let done = run(&mut pipe(&scratch, loki.url(), &project, "run"), events.as_bytes());
+    assert_accepted(&done, &scratch);
+    println!("12 MB of one stream took {:?}", begun.elapsed());
+    let rows = whole(&loki, &project, "run", start - HOUR, 0).await;
+    assert!(rows.len() > LINES);
+    assert_eq!(sharded(&loki).await, 0.0);
+}
+
 /// A way to `target` on which 3 of 10 pushes fail: half of them before Loki sees them, the other half after it has stored
 /// them. Gives its URL, and the number of failures.
 async fn lossy(target: String) -> (String, &'static AtomicUsize) {

@@ -8,6 +8,8 @@ mod binary;
 #[path = "../common/panels.rs"]
 mod dashboards;
 #[cfg(test)]
+mod delivery;
+#[cfg(test)]
 mod ending;
 #[cfg(test)]
 mod faults;

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::session::{Ends, Opened, Session, run_info};
+use super::session::{Ends, Opened, Session, limits, run_info};
 use super::status_line::StatusLine;
 use crate::config::Settings;
 use crate::decode::Format;
@@ -33,7 +33,8 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
     let runner = if injection { recognise(argv) } else { Runner::Plain };
     let mut info = run_info(settings, runner.label());
     info.command = argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let opened = Opened::new(settings)?;
+    let limits = limits(settings).await;
+    let opened = Opened::new(settings, &limits)?;
     let name = opened.name().to_owned();
     let plan = match runner {
         Runner::Robot | Runner::Pytest => {
@@ -47,7 +48,9 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
         Runner::GoTest | Runner::Plain => without_listener(runner, argv, &info.run_id),
     };
     let (child, feeds) = start(&plan, argv).inspect_err(|_| Opened::remove_event_file(&name, settings))?;
-    let mut session = opened.begin(settings, feeds, Normalizer::new(info), Ends::WhenTold)?;
+    let mut normalizer = Normalizer::new(info);
+    normalizer.set_limits(limits);
+    let mut session = opened.begin(settings, feeds, normalizer, Ends::WhenTold)?;
     session.announce(&plan.note);
     let ended = attend(child, &session, StatusLine::new(settings)).await?;
     session.end(ended.run_end());
