@@ -17,8 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Stages.
     ("source", &["event"]),
     ("decode", &["event"]),
-    // Normalize makes entries; `Stream` and `Entry` are plain.
-    ("normalize", &["event", "names", "loki::entry"]),
+    // Normalize makes entries that fit; `Stream`, `Entry` and `Limits` are plain.
+    ("normalize", &["event", "names", "loki::entry", "loki::limits"]),
     ("loki", &["event", "names"]),
     // The spool holds encoded entries, and reads nothing of them but their time.
     ("spool", &["event::Timestamp", "names", "loki::entry", "loki::encode"]),
@@ -26,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // The data path.
     ("pipeline", &["event", "names", "source", "decode", "normalize", "spool", "loki::entry", "loki::encode", "ship"]),
     // What was typed. Secrets and ways to log in are the client's plain types, formats the decoders'.
-    ("config", &["event::Timestamp", "exit", "names", "loki::push"]),
+    ("config", &["event::Timestamp", "exit", "names", "loki::push", "loki::tls"]),
     ("cli", &["config", "decode::Format", "exit"]),
     // The rim: it puts everything together.
     (
