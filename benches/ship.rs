@@ -14,8 +14,7 @@ use testwire::loki::encode::{Encoder, Packer};
 use testwire::loki::entry::{Entry, EntrySink as _, Stream};
 use testwire::loki::push::{Client, Transport};
 use testwire::ship::{Drain, RejectedFiles, Settings, Shipper};
-use testwire::spool::Queue as _;
-use testwire::spool::memory::MemoryQueue;
+use testwire::spool::{self, DiskQueue, Queue as _};
 
 /// What one appended piece of input gives: some 200 entries.
 const PIECE: u64 = 200;
@@ -88,7 +87,8 @@ fn whole(url: &str) {
     let entries: u64 = std::env::var("ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let queue = Arc::new(MemoryQueue::default());
+    let dir = std::env::temp_dir().join(format!("testwire-bench-spool.{}", std::process::id()));
+    let queue = Arc::new(DiskQueue::create(&dir, spool::Settings::default()).expect("a place for the spool"));
     let client = Client::new(&Transport::new(url)).expect("a usable SINK_URL");
     let rejected = RejectedFiles::new(std::env::temp_dir().join("testwire-bench-rejected"));
     let (cpu_before, _) = costs();
@@ -97,20 +97,23 @@ fn whole(url: &str) {
     let mut shipper = Shipper::start(Arc::clone(&queue), client, rejected, Settings::default());
     drop(guard);
     let now = chrono::Utc::now().timestamp_micros();
+    let appended = Arc::clone(&queue);
     let generator = std::thread::spawn(move || {
+        let queue = appended;
         let (mut encoder, stream, mut line) = (Encoder::new(), stream(), String::new());
         for seq in 0..entries {
             encode(&mut encoder, &stream, &mut line, seq, now);
             if seq % PIECE == PIECE - 1 {
-                queue.append(encoder.take()).expect("the queue is open");
+                queue.append(encoder.take(), None).expect("the queue is open");
             }
         }
-        queue.append(encoder.take()).expect("the queue is open");
+        queue.append(encoder.take(), None).expect("the queue is open");
     });
     generator.join().expect("no panic");
     let ended = runtime.block_on(shipper.drain(Duration::from_secs(60)));
     assert_eq!(ended, Drain::Drained);
     let seconds = start.elapsed().as_secs_f64();
+    queue.remove().expect("everything was delivered");
     let (cpu, peak) = costs();
     let cpu = cpu - cpu_before;
     let stats = shipper.stats();

@@ -2,7 +2,8 @@
 //!
 //! A setting has one name. As a flag it is `--loki-url`, in the environment `TESTWIRE_LOKI_URL`, in `testwire.toml` or
 //! `testwire.json` the key `loki-url`. Flag > environment > file > default. An empty variable counts as not set. Paths in
-//! a file are relative to it. Secrets come from files or from `TESTWIRE_PASSWORD` and `TESTWIRE_BEARER_TOKEN` only.
+//! a file are relative to it. Secrets come from files or from the environment only (`TESTWIRE_PASSWORD`,
+//! `TESTWIRE_BEARER_TOKEN`, `TESTWIRE_HEADER`).
 //!
 //! [`setting`] is the table of settings, [`place`] what is observed, `resolve` the rest, and pure.
 
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::exit::Failure;
+use crate::loki::push::Secret;
+use crate::loki::tls::Tls;
 
 pub mod choice;
 pub mod ci;
@@ -117,17 +120,10 @@ pub struct LokiServer {
     pub tenant: Option<Tenant>,
     /// How to prove who asks.
     pub auth: Auth,
-    /// Files for TLS.
-    pub tls: TlsFiles,
-}
-
-/// PEM files for TLS; none is read yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Certificates to trust besides the system's.
-    pub ca: Option<PathBuf>,
-    /// Client certificate and its key.
-    pub client: Option<(PathBuf, PathBuf)>,
+    /// Further headers of every request, sorted by name.
+    pub headers: Vec<(String, Secret)>,
+    /// Files for TLS; none is read yet.
+    pub tls: Tls,
 }
 
 /// What identifies a run, and what is said about it.

@@ -23,6 +23,10 @@ pub enum Exit {
     Rejected = 6,
     /// The spool cannot be used.
     Spool = 7,
+    /// `run` only, as a shell says it: the command is there and cannot be run.
+    CannotRun = 126,
+    /// `run` only, as a shell says it: there is no such command.
+    NotFound = 127,
 }
 
 impl Exit {

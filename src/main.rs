@@ -27,7 +27,7 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Listen { settings } => {
             serve(&settings, async { commands::listen::listen(&settings).await.map(ExitCode::from) })
         }
-        Invocation::Demo { .. } => Ok(Exit::Ok.into()),
+        Invocation::Demo { settings } => serve(&settings, commands::demo::demo(&settings)),
         Invocation::Check { settings, config: true } => Ok(print(settings.table().as_bytes())),
         Invocation::Check { settings, config: false } => {
             serve(&settings, async { commands::check::check(&settings).await.map(ExitCode::from) })
@@ -35,7 +35,13 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Audit { settings, run, days } => {
             serve(&settings, async { commands::audit::audit(&settings, &run, days).await.map(ExitCode::from) })
         }
-        Invocation::Flush { .. } | Invocation::Status { .. } => Ok(Exit::Ok.into()),
+        Invocation::Import { settings, files } => {
+            serve(&settings, async { commands::import::import(&settings, &files).await.map(ExitCode::from) })
+        }
+        Invocation::Flush { settings } => {
+            serve(&settings, async { commands::flush::flush(&settings).await.map(ExitCode::from) })
+        }
+        Invocation::Status { settings, json } => commands::status::status(&settings, json).map(ExitCode::from),
         Invocation::DashboardsExport { directory } => {
             commands::dashboards::export(&directory).map(|()| Exit::Ok.into())
         }

@@ -1,9 +1,11 @@
-//! Shipping against a scripted Loki, and against a real one.
+//! Shipping against a scripted Loki.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "common/fake_loki.rs"]
 mod fake_loki;
+#[path = "common/shipping.rs"]
+mod shipping;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -11,111 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fake_loki::{Answer, FakeLoki, Store, raw_server};
-use testwire::event::Timestamp;
-use testwire::loki::encode::{Chunk, Encoder, decode};
-use testwire::loki::entry::{Entry, EntrySink as _, Stream};
-use testwire::loki::push::{Auth, Client, RetryClass, Secret, Transport};
+use shipping::{LOG, Setup, TEST, chunks, number, numbers, until};
+use testwire::loki::push::{Auth, RetryClass, Secret, Transport};
 use testwire::loki::reason::Reason;
-use testwire::ship::{DeliveryState, Drain, Rejected, RejectedEntry, Settings, Shipper, Stats};
+use testwire::ship::{DeliveryState, Drain};
 use testwire::spool::Queue as _;
-use testwire::spool::memory::MemoryQueue;
-
-const LOG: &str = r#"{kind="log", service_name="shop"}"#;
-const TEST: &str = r#"{kind="test", service_name="shop"}"#;
-
-fn stream(kind: &str) -> Arc<Stream> {
-    Stream::new(vec![("service_name", "shop".into()), ("kind", kind.into())])
-}
-
-/// Entries of these numbers: the number is the time in microseconds, and the line.
-fn chunks(kind: &str, numbers: impl IntoIterator<Item = i64>, padding: usize) -> Vec<Chunk> {
-    let (mut encoder, stream) = (Encoder::new(), stream(kind));
-    let padding = "p".repeat(padding);
-    for number in numbers {
-        let line = format!("{number} {padding}");
-        let metadata = [("run_id", "r1"), ("level", "info")];
-        encoder.entry(&stream, &Entry { time: Timestamp(number * 1000), seq: 1, line: &line, metadata: &metadata });
-    }
-    encoder.take()
-}
-
-fn numbers(entries: &[fake_loki::Entry]) -> Vec<i64> {
-    entries.iter().map(|entry| entry.time / 1000).collect()
-}
-
-/// What was rejected: line, reason, status, answer.
-type KeptEntry = (String, Reason, u16, String);
-
-/// Takes what was rejected; fails as long as it is told to.
-#[derive(Clone, Default)]
-struct Kept {
-    entries: Arc<Mutex<Vec<KeptEntry>>>,
-    broken: Arc<AtomicBool>,
-}
-
-impl Rejected for Kept {
-    fn keep(&self, entries: &[RejectedEntry<'_>]) -> io::Result<()> {
-        if self.broken.load(SeqCst) {
-            return Err(io::Error::other("no space left on device"));
-        }
-        let mut kept = self.entries.lock().unwrap();
-        for RejectedEntry { entry, refusal, .. } in entries {
-            let line = decode(entry).unwrap().line.to_owned();
-            kept.push((line, refusal.reason, refusal.status, refusal.answer.clone()));
-        }
-        Ok(())
-    }
-}
-
-struct Setup {
-    queue: Arc<MemoryQueue>,
-    shipper: Shipper<MemoryQueue>,
-    kept: Kept,
-}
-
-impl Setup {
-    fn to(url: &str) -> Self {
-        Self::with(&Transport::new(url))
-    }
-
-    fn with(transport: &Transport) -> Self {
-        let queue = Arc::new(MemoryQueue::default());
-        let kept = Kept::default();
-        let client = Client::new(transport).unwrap();
-        let shipper = Shipper::start(Arc::clone(&queue), client, kept.clone(), Settings::default());
-        Self { queue, shipper, kept }
-    }
-
-    fn append(&self, chunks: Vec<Chunk>) {
-        self.queue.append(chunks).unwrap();
-    }
-
-    /// From another thread, as it may block.
-    fn append_beside(&self, chunks: Vec<Chunk>) -> std::thread::JoinHandle<()> {
-        let queue = Arc::clone(&self.queue);
-        std::thread::spawn(move || queue.append(chunks).unwrap())
-    }
-
-    async fn drain(&mut self) -> Drain {
-        self.shipper.drain(Duration::from_secs(20)).await
-    }
-
-    fn stats(&self) -> &Stats {
-        self.shipper.stats()
-    }
-
-    fn retried(&self, class: RetryClass) -> u64 {
-        self.stats().retried().find(|(known, _)| *known == class).unwrap().1
-    }
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(15), "still not: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_entry_arrives_once_and_in_order_with_its_metadata() {
@@ -345,12 +247,11 @@ async fn what_is_too_large_is_sent_in_smaller_pieces_and_in_order() {
 async fn three_refused_of_ten_thousand_are_kept_aside_and_the_others_stored() {
     const BAD: [i64; 3] = [17, 5_000, 9_999];
     let loki = FakeLoki::start(|push| {
-        let bad: Vec<usize> =
-            (0..push.entries.len()).filter(|i| BAD.contains(&(push.entries[*i].time / 1000))).collect();
+        let bad: Vec<usize> = (0..push.entries.len()).filter(|i| BAD.contains(&number(&push.entries[*i]))).collect();
         match bad.first() {
             None => Answer::stored(),
             Some(first) => {
-                let number = push.entries[*first].time / 1000;
+                let number = number(&push.entries[*first]);
                 Answer::refuse(&format!("1 errors like: max entry size '262144' bytes exceeded ({number})"), bad)
             }
         }
@@ -410,7 +311,7 @@ async fn a_400_that_is_not_lokis_rejects_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_entries_stay_in_the_queue_until_they_can_be_kept_aside() {
-    let loki = FakeLoki::start(|push| match push.entries.iter().position(|entry| entry.time == 5000) {
+    let loki = FakeLoki::start(|push| match push.entries.iter().position(|entry| number(entry) == 5) {
         Some(bad) => Answer::refuse("max entry size", vec![bad]),
         None => Answer::stored(),
     })
@@ -463,7 +364,7 @@ async fn whatever_loki_answers_at_random_nothing_is_lost_and_order_stays() {
     const STREAMS: [&str; 3] = ["a", "b", "c"];
     let random = Mutex::new(fastrand::Rng::with_seed(42));
     let loki = FakeLoki::start(move |push| {
-        let bad: Vec<usize> = (0..push.entries.len()).filter(|i| push.entries[*i].time / 1000 % 997 == 0).collect();
+        let bad: Vec<usize> = (0..push.entries.len()).filter(|i| number(&push.entries[*i]) % 997 == 0).collect();
         match random.lock().unwrap().u32(0..20) {
             0 => Answer::status(500, "server"),
             1 => Answer { store: Store::AllBut(bad), ..Answer::status(502, "stored, but who knows") },
@@ -567,77 +468,4 @@ async fn trouble_is_said_once_and_so_is_its_end() {
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines[0].contains("WARN") && lines[0].contains("Loki answered 503: line one line two"), "{text}");
     assert!(lines[1].contains("INFO") && lines[1].contains("takes entries again"), "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_real_loki_gives_back_exactly_what_was_pushed() {
-    let url =
-        std::env::var("LOKI_URL").expect("LOKI_URL must name a Loki 3.7 for this test, as in http://127.0.0.1:3100");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
-    let stream = Stream::new(vec![("service_name", format!("push-test-{now}")), ("kind", "test\"\\\n\u{7}é".into())]);
-    let mut encoder = Encoder::new();
-    let mut pushed = Vec::new();
-    for seq in 1..=2_000_u64 {
-        let time = (now - 2_000 + seq as i64) * 1000 + (seq % 1000) as i64;
-        let line = match seq % 4 {
-            0 => format!("PASS shop.test_{seq} (0.01s)"),
-            1 => format!("tab\t, quote \" and backslash \\ in {seq}"),
-            2 => format!("two lines,\nthe second ☂ {seq}"),
-            _ => format!("{seq} {}", "x".repeat(2000)),
-        };
-        let number = seq.to_string();
-        let metadata = [("level", "info"), ("run_id", "r-1"), ("test", "shop.test[a=\"b\"]"), ("n", &number)];
-        encoder.entry(&stream, &Entry { time: Timestamp(time), seq, line: &line, metadata: &metadata });
-        let metadata =
-            metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>();
-        pushed.push(fake_loki::Entry { time, line, metadata });
-    }
-    // Two entries that Loki refuses, for reasons that only it can know.
-    let old = Timestamp((now - 8 * 24 * 3600 * 1_000_000) * 1000);
-    let future = Timestamp((now + 3600 * 1_000_000) * 1000);
-    for time in [old, future] {
-        encoder.entry(&stream, &Entry { time, seq: 1, line: "refused", metadata: &[] });
-    }
-    let mut setup = Setup::to(&url);
-    setup.append(encoder.take());
-    assert_eq!(setup.drain().await, Drain::Drained, "{:?}", setup.stats().last_error());
-    let mut reasons: Vec<_> = setup.kept.entries.lock().unwrap().iter().map(|kept| kept.1.as_str()).collect();
-    reasons.sort_unstable();
-    assert_eq!(reasons, ["greater_than_max_sample_age", "too_far_in_future"]);
-
-    let mut read = query(&url, stream.selector(), now).await;
-    for entry in &mut pushed {
-        entry.metadata.sort();
-    }
-    read.sort();
-    assert_eq!(read.len(), pushed.len());
-    for (read, pushed) in read.iter().zip(&pushed) {
-        assert_eq!(read, pushed);
-    }
-}
-
-/// The entries of a stream in the minute around `now` (µs), metadata sorted, without what Loki adds.
-async fn query(url: &str, selector: &str, now: i64) -> Vec<fake_loki::Entry> {
-    let mut target = reqwest::Url::parse(&format!("{url}/loki/api/v1/query_range")).unwrap();
-    let (start, end) = ((now - 30_000_000) * 1000, (now + 30_000_000) * 1000);
-    target.set_query(Some(&format!("start={start}&end={end}&limit=5000&direction=forward")));
-    target.query_pairs_mut().append_pair("query", selector);
-    let request = reqwest::Client::new().get(target).header("X-Loki-Response-Encoding-Flags", "categorize-labels");
-    let text = request.send().await.unwrap().text().await.unwrap();
-    let answer: serde_json::Value = serde_json::from_str(&text).expect(&text);
-    let streams = answer["data"]["result"].as_array().expect(&text);
-    let values = streams.iter().flat_map(|stream| stream["values"].as_array().unwrap());
-    values
-        .map(|value| {
-            let pairs = value[2]["structuredMetadata"].as_object().unwrap();
-            let mut metadata: Vec<_> = pairs
-                .iter()
-                .filter(|(name, _)| *name != "detected_level")
-                .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
-                .collect();
-            metadata.sort();
-            let time = value[0].as_str().unwrap().parse().unwrap();
-            fake_loki::Entry { time, line: value[1].as_str().unwrap().to_owned(), metadata }
-        })
-        .collect()
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # All tests, on a fresh machine too: bash tests/run.sh
 #
-# Needs cargo, Go and Python 3; in CI (CI is set) apt-get brings Go and Python where they are missing. The runners that the
-# tests drive go into a venv, and Loki is built once (LOKI_URL, LOKI_BIN or a loki on the PATH saves that); both are kept in
-# the target directory. Nothing is skipped: what cannot be run fails.
+# Needs cargo, Go, Python 3 and script (util-linux); in CI (CI is set) apt-get brings what is missing of the last three. The
+# runners that the tests drive go into a venv, and Loki is built once (LOKI_URL, LOKI_BIN or a loki on the PATH saves that);
+# both are kept in the target directory until what is pinned changes. Nothing is skipped: what cannot be run fails.
+# The listeners run with the newest runners only; tests/listeners/README.md says how to run them with older ones.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
@@ -29,6 +30,7 @@ have_cargo() { cargo --version && cargo fmt --version && cargo clippy --version;
 # From 1.21 on, Go gets the version that go.mod names by itself.
 have_go() { go version | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])'; }
 have_python() { python3 -c 'import ensurepip, venv'; }
+have_script() { script -qec true /dev/null; }
 
 # need CHECK WHAT PACKAGES HINT
 need() {
@@ -42,13 +44,17 @@ need have_cargo "cargo with rustfmt and clippy" "" "install Rust from https://ru
 need have_go "Go 1.21 or newer" golang-go "install Go from https://go.dev/dl"
 need have_python "Python 3 with venv" "python3 python3-venv" "install python3 and python3-venv"
 
+need have_script "script of util-linux" bsdutils "install util-linux"
+
 step "runners of tests/requirements.txt"
 venv=$target/venv
-if ! cmp -s tests/requirements.txt "$venv/installed.txt"; then
+# Another Python needs another venv as well. Written last, so that a half-made one is made again.
+wanted=$(python3 --version; cat tests/requirements.txt)
+if [ "$wanted" != "$(cat "$venv/installed.txt" 2>/dev/null)" ]; then
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
-    cp tests/requirements.txt "$venv/installed.txt"
+    printf '%s\n' "$wanted" >"$venv/installed.txt"
 fi
 export TESTWIRE_TEST_PYTHON=$venv/bin
 
@@ -71,10 +77,12 @@ log=$target/tests.log
 cargo test --no-fail-fast 2>&1 | tee "$log"
 
 step "listeners"
-"$venv/bin/python" -m pytest -q -p no:cacheprovider tests/listeners
+"$venv/bin/python" -m pytest -q -p no:cacheprovider tests/listeners 2>&1 | tee "$target/listeners.log"
+listeners=$(awk '$2 ~ /^passed/ { print $1 }' "$target/listeners.log")
+[ "${listeners:-0}" -gt 0 ] || fail "no test of the listeners ran" "see $target/listeners.log"
 
 # Cargo names each test program before its result.
 on_loki=$(awk '/Running tests\/real_loki/ { here = 1 } here && /^test result:/ { print $4; exit }' "$log")
 [ "${on_loki:-0}" -gt 0 ] || fail "no test ran on the real Loki" "see $log"
 all=$(awk '/^test result:/ { sum += $4 } END { print sum }' "$log")
-step "passed: $all Rust tests, $on_loki of them on the real Loki, and the listeners' tests"
+step "passed: $all Rust tests, $on_loki of them on the real Loki, and $listeners tests of the listeners"

@@ -1,15 +1,15 @@
 //! Examples below each help.
 
 /// Below the short help of commands that have a longer one.
-pub(super) const MORE: &str = "Every option can also be set as TESTWIRE_<NAME> or in testwire.toml. Examples: --help";
+pub(super) const MORE: &str = "Every option can also be set as TESTWIRE_<NAME> or in testwire.toml.\nExamples: --help";
 
 pub(super) const TOP: &str = "\
 Examples:
-  testwire demo                          see a run in the terminal, and in Loki if one answers
-  testwire run -- pytest -n 4            run tests; results and logs appear in Grafana as they come
+  testwire demo                        play three runs: here, and in Loki
+  testwire run -- pytest -n 4          run tests and watch them in Grafana
   testwire run -- robot tests/
-  go test -json ./... | testwire pipe    ship events that a runner writes
-  testwire check                         are the settings right, does Loki answer?
+  go test -json ./... | testwire pipe  ship events that a runner writes
+  testwire check                       are the settings right, is Loki there?
 
 `testwire <COMMAND> --help` explains a command with its options and examples.";
 
@@ -78,6 +78,14 @@ Examples:
   testwire check --config
   testwire check --config-file ci/testwire.toml --config
   TESTWIRE_LOKI_URL=https://logs.example.org testwire check";
+
+pub(super) const IMPORT: &str = "\
+Examples:
+  testwire import ~/.local/state/testwire/rejected/2026-11-20.ndjson
+  testwire import --state-dir /var/lib/testwire /var/lib/testwire/rejected/2026-11-20.ndjson
+
+Exit code: 0, or 2 wrong command line, 3 wrong setting, 4 a file cannot be read or holds something else (nothing is sent), \
+5 entries are left for the next start, 6 Loki refused entries again, 7 the spool cannot be used.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -16,7 +16,7 @@ pub(super) struct ListenTyped(pub(super) Typed);
 
 impl Args for ListenTyped {
     fn augment_args(command: Command) -> Command {
-        Typed::augment_args(command.args(setting::LISTEN_ONLY.iter().map(|setting| flag(setting))))
+        Typed::augment_args(command.args(flags().filter(|setting| setting.group == setting::LISTENING).map(flag)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -48,8 +48,8 @@ impl Args for Typed {
                  current directory and those above it, up to the repository's root or your home directory, then in \
                  $XDG_CONFIG_HOME/testwire or ~/.config/testwire.",
             );
-        let common = setting::ALL.iter().filter(|setting| setting.group != setting::LISTENING);
-        command.args(common.map(|setting| flag(setting))).arg(config_file)
+        let common = flags().filter(|setting| setting.group != setting::LISTENING);
+        command.args(common.map(flag)).arg(config_file)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -65,7 +65,7 @@ impl FromArgMatches for Typed {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in setting::ALL {
+        for setting in flags() {
             // Not every command has every flag.
             let known = matches.try_contains_id(setting.name).unwrap_or(false);
             if known && matches.value_source(setting.name) == Some(ValueSource::CommandLine) {
@@ -78,6 +78,11 @@ impl FromArgMatches for Typed {
         }
         Ok(())
     }
+}
+
+/// Settings that have a flag: secrets have none, as others can read command lines.
+fn flags() -> impl Iterator<Item = &'static Setting> {
+    setting::ALL.iter().copied().filter(|setting| !matches!(setting.kind, Kind::SecretPairs))
 }
 
 fn flag(setting: &'static Setting) -> Arg {
@@ -95,7 +100,7 @@ fn flag(setting: &'static Setting) -> Arg {
         .long_help(format!("{}{long}{}{default}", setting.help, setting.more));
     match setting.kind {
         Kind::One => arg.overrides_with(setting.name),
-        Kind::Pairs => arg.action(ArgAction::Append),
+        Kind::Pairs | Kind::SecretPairs => arg.action(ArgAction::Append),
         Kind::Choice(words) => arg.overrides_with(setting.name).value_parser(PossibleValuesParser::new(words())),
         Kind::Switch => arg
             .overrides_with(setting.name)

@@ -4,7 +4,9 @@
 //! wrote it (also after testwire's death), or, where the input was a pipe and is gone, from what was known of the run
 //! when its last entries were spooled.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -12,24 +14,26 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::events_file::{self, Found, SPOOL};
-use super::session::{client, ship_settings, spool_settings};
+use super::events_file::{self, Found};
+use super::shipping::{client, ship_settings, spool_settings};
+use super::totals::Totals;
 use crate::config::Settings;
 use crate::decode::Format;
 use crate::exit::Failure;
+use crate::loki::limits::Limits;
 use crate::loki::push::Client;
 use crate::normalize::{Normalizer, RunEnd, Snapshot};
 use crate::pipeline::feed::{Feed, Handler};
 use crate::pipeline::intake::{Intake, now};
-use crate::pipeline::output::{Mark, Output as _, ToQueue};
-use crate::ship::{Drain, RejectedFiles, Shipper};
+use crate::pipeline::output::{Mark, Output as _, OutputError, ToQueue};
+use crate::ship::{self, Drain, RejectedFiles, Shipper};
 use crate::source::Source;
 use crate::source::follow::Follow;
-use crate::spool::disk::{self, DiskQueue};
-use crate::spool::{Queue as _, SpoolError};
+use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
 
 /// Takes over, beside the command's own work.
 pub(super) struct Adoption {
+    state_dir: PathBuf,
     found: mpsc::Receiver<Adopted>,
     thread: JoinHandle<()>,
 }
@@ -58,25 +62,26 @@ impl Adoption {
     ///
     /// # Errors
     /// If the HTTP client cannot be made.
-    pub(super) fn start(settings: &Settings) -> Result<Self, Failure> {
+    pub(super) fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
         let (sender, found) = mpsc::channel();
-        let (runtime, settings) = (Handle::current(), settings.clone());
+        let state_dir = settings.state_dir.clone();
+        let (runtime, settings, ship) = (Handle::current(), settings.clone(), ship_settings(settings, limits));
         let thread = std::thread::spawn(move || {
             let _runtime = runtime.enter();
-            for directory in disk::directories(&settings.state_dir.join(SPOOL)) {
-                match take_over(&directory, &settings, &client) {
+            for name in names(&settings) {
+                match take_over(&name, &settings, &client, &ship) {
                     Ok(Some(adopted)) => {
                         if sender.send(adopted).is_err() {
                             return;
                         }
                     }
                     Ok(None) => {}
-                    Err(error) => tracing::warn!(directory = %directory.display(), %error, "cannot take over a spool"),
+                    Err(error) => tracing::warn!("cannot take over what an earlier process left: {error}"),
                 }
             }
         });
-        Ok(Self { found, thread })
+        Ok(Self { state_dir, found, thread })
     }
 
     /// Waits up to `limit` for all to be delivered. What is left is found again by the next process.
@@ -94,69 +99,112 @@ impl Adoption {
             let drained = adopted.shipper.drain(until.saturating_duration_since(Instant::now())).await;
             adopted.shipper.abort();
             let stats = adopted.shipper.stats();
+            Totals::add(&self.state_dir, stats);
             delivered.queues += 1;
             delivered.sent += stats.pushed_entries();
             delivered.rejected += stats.rejected_total();
-            if drained == Drain::Drained {
-                adopted.queue.remove();
-            } else {
+            if drained != Drain::Drained {
                 delivered.left += adopted.queue.backlog().entries;
+            } else if let Err(error) = adopted.queue.remove() {
+                tracing::warn!("{error}");
             }
         }
         delivered
     }
 }
 
-/// Takes over one directory; `None` if its process lives, or its runner still writes events.
-fn take_over(directory: &Path, settings: &Settings, client: &Client) -> Result<Option<Adopted>, SpoolError> {
-    let found = events_file::find(directory);
+impl fmt::Display for Delivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let noun = if self.queues == 1 { "process" } else { "processes" };
+        let Self { queues, sent, rejected, left } = self;
+        write!(f, "{sent} entries of {queues} earlier {noun} delivered, {rejected} refused, {left} wait still")
+    }
+}
+
+/// Names of what processes left: their spools, and event files that got no spool.
+fn names(settings: &Settings) -> BTreeSet<String> {
+    let dead = match spool::dead(&settings.state_dir) {
+        Ok(dead) => dead.collect(),
+        Err(error) => {
+            tracing::warn!("{error}");
+            Vec::new()
+        }
+    };
+    let mut names: BTreeSet<String> =
+        dead.iter().filter_map(|path| path.file_name()?.to_str()).map(str::to_owned).collect();
+    let folder = spool::folder(&settings.state_dir);
+    names.extend(events_file::all(&settings.state_dir).into_iter().filter(|name| !folder.join(name).exists()));
+    names
+}
+
+/// Takes over one; `None` if its process lives, or its runner still writes events.
+fn take_over(
+    name: &str,
+    settings: &Settings,
+    client: &Client,
+    ship: &ship::Settings,
+) -> Result<Option<Adopted>, SpoolError> {
+    let found = events_file::find(&settings.state_dir, name);
     if found.in_use {
         return Ok(None);
     }
-    let Some(queue) = DiskQueue::adopt(directory, spool_settings(settings))? else { return Ok(None) };
+    let directory = spool::folder(&settings.state_dir).join(name);
+    let queue = if directory.exists() {
+        DiskQueue::adopt(&directory, spool_settings(settings))?
+    } else if found.run.is_some() {
+        Some(DiskQueue::create(&directory, spool_settings(settings))?)
+    } else {
+        events_file::remove(&settings.state_dir, name);
+        None
+    };
+    let Some(queue) = queue else { return Ok(None) };
     let queue = Arc::new(queue);
-    end_run(&queue, found);
+    if end_run(&queue, found) {
+        events_file::remove(&settings.state_dir, name);
+    }
     let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-    let shipper = Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship_settings(settings));
+    let shipper = Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship.clone());
     Ok(Some(Adopted { queue, shipper }))
 }
 
-/// Writes what is missing of the run, its end included.
-fn end_run(queue: &Arc<DiskQueue>, found: Found) {
+/// Writes what is missing of the run, its end included. True if all that its event file says is in the spool now.
+fn end_run(queue: &Arc<DiskQueue>, found: Found) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
         (None, Some(run)) => Mark { run: Snapshot { run, ..Snapshot::default() }, events: Some(0) },
-        (None, None) => return,
+        // Killed before its first entry.
+        (None, None) => return true,
     };
     if mark.run.ended {
-        return;
+        return true;
     }
-    let format = match mark.run.run.runner.as_str() {
-        "robot" => Format::Robot,
-        _ => Format::Pytest,
-    };
-    match (mark.events, found.events) {
+    let ended = match (mark.events, found.events) {
         (Some(bytes), Some(path)) => {
-            let feed = Feed::new(Source::Follow(Follow::new(path)), Handler::decoder(format)).resuming(bytes, &mark.run);
+            let format = if mark.run.run.runner == "robot" { Format::Robot } else { Format::Pytest };
+            let source = Source::Follow(Follow::new(path));
+            let feed = Feed::new(source, Handler::decoder(format)).resuming(bytes, &mark.run);
             let mut normalizer = Normalizer::new(mark.run.run.clone());
             normalizer.resume(mark.run.seq, mark.run.started);
-            match Intake::new(vec![feed], normalizer, Box::new(ToQueue::new(Arc::clone(queue))), false) {
-                Ok((intake, mut handle)) => {
+            let output = Box::new(ToQueue::new(Arc::clone(queue)));
+            Intake::new(vec![feed], normalizer, output, false).map_err(OutputError::Stdout).and_then(
+                |(intake, mut handle)| {
                     handle.end(RunEnd::Abandoned);
-                    intake.run(false);
-                }
-                Err(error) => tracing::warn!(%error, "cannot read the events of a dead process"),
-            }
+                    let report = intake.run(false);
+                    report.output_error.map_or(Ok(()), Err)
+                },
+            )
         }
+        // A pipe's bytes are gone with the process that read them.
         _ => {
             let mut output = ToQueue::new(Arc::clone(queue));
             let mut normalizer = Normalizer::restore(mark.run);
             normalizer.finish(&RunEnd::Abandoned, now(), &mut output);
-            let mut mark = || Mark { run: normalizer.snapshot(), events: None };
-            if let Err(error) = output.flush(&mut mark) {
-                tracing::warn!(%error, "cannot end the run of a dead process");
-            }
+            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None })
         }
+    };
+    if let Err(error) = &ended {
+        tracing::warn!("cannot end the run of an earlier process: {error}");
     }
+    ended.is_ok()
 }

@@ -1,4 +1,8 @@
-//! The directory of one testwire process's run: its spool, and the file that its listeners write and testwire follows.
+//! The file that a run's listeners write and testwire follows.
+//!
+//! It lies in a directory of its own, `events/NAME` of the state directory, beside the spool `spool/NAME` of the process
+//! that follows it. The spool is made first and removed last, so a directory of events without one was left by a process
+//! that was killed in between, or that did not write to Loki.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,29 +12,52 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::normalize::RunInfo;
 
-/// Directory below the state directory that holds one directory for each process that has something to deliver.
-pub(super) const SPOOL: &str = "spool";
+/// Directory below the state directory that holds one directory for each run whose events come by file.
+const FOLDER: &str = "events";
 /// The events, appended by listeners.
 const EVENTS: &str = "events.jsonl";
 /// What is known of the run from outside its events.
 const RUN: &str = "run.json";
 
-/// Name of a run's directory. Several processes may belong to one run, and a run id may hold what a path must not.
-pub(super) fn directory(state_dir: &Path, run_id: &str) -> PathBuf {
+/// Name of the directories of a process and run. Several processes may belong to one run, and a run id may hold what a
+/// path must not.
+pub(super) fn name(run_id: &str) -> String {
     let clean = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
     let name: String = run_id.chars().map(clean).take(100).collect();
-    state_dir.join(SPOOL).join(format!("{name}.{}", std::process::id()))
+    format!("{name}.{}", std::process::id())
 }
 
-/// Makes the directory, says in it what run it is of, and gives the path of the event file. The first listener makes
-/// the file itself.
+/// Makes the directory and gives the path of the event file, which the first listener makes. With `run` it says what run
+/// it is of, so that another process can ship it; without, nobody else shall.
 ///
 /// # Errors
 /// If it cannot be made or written.
-pub(super) fn create(directory: &Path, run: &RunInfo) -> io::Result<PathBuf> {
-    fs::create_dir_all(directory)?;
-    fs::write(directory.join(RUN), serde_json::to_vec(run)?)?;
+pub(super) fn create(state_dir: &Path, name: &str, run: Option<&RunInfo>) -> io::Result<PathBuf> {
+    let directory = state_dir.join(FOLDER).join(name);
+    fs::create_dir_all(&directory)?;
+    if let Some(run) = run {
+        fs::write(directory.join(RUN), serde_json::to_vec(run)?)?;
+    }
     Ok(fs::canonicalize(directory)?.join(EVENTS))
+}
+
+/// Removes the directory: all that it says is safe elsewhere, or nobody shall have it.
+pub(super) fn remove(state_dir: &Path, name: &str) {
+    let directory = state_dir.join(FOLDER).join(name);
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %directory.display(), %error, "cannot remove the event file");
+        }
+        _ => {}
+    }
+}
+
+/// Names of all directories.
+pub(super) fn all(state_dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(state_dir.join(FOLDER)).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// What a directory says of its run and events.
@@ -44,8 +71,9 @@ pub(super) struct Found {
     pub(super) in_use: bool,
 }
 
-/// Looks into the directory of a dead process.
-pub(super) fn find(directory: &Path) -> Found {
+/// Looks into a directory.
+pub(super) fn find(state_dir: &Path, name: &str) -> Found {
+    let directory = state_dir.join(FOLDER).join(name);
     let run = fs::read(directory.join(RUN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let events = Some(directory.join(EVENTS)).filter(|path| path.exists());
     // Each listener holds a shared lock while it may write.

@@ -1,6 +1,7 @@
 //! `testwire flush`: delivers what ended or killed processes left.
 
 use super::adopt::Adoption;
+use super::shipping::limits;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 
@@ -9,12 +10,11 @@ use crate::exit::{Exit, Failure};
 /// # Errors
 /// If the HTTP client cannot be made.
 pub async fn flush(settings: &Settings) -> Result<Exit, Failure> {
-    let done = Adoption::start(settings)?.finish(settings.drain_timeout).await;
+    let done = Adoption::start(settings, &limits(settings).await)?.finish(settings.drain_timeout).await;
     if done.queues == 0 {
         println!("nothing waits");
     } else {
-        let noun = if done.queues == 1 { "process" } else { "processes" };
-        println!("{} entries of {} earlier {noun} delivered, {} refused, {} wait still", done.sent, done.queues, done.rejected, done.left);
+        println!("{done}");
     }
     Ok(match done {
         _ if done.left > 0 => Exit::Undelivered,

@@ -1,20 +1,22 @@
 //! `testwire listen`: the daemon.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use super::session::{Says, Shipping, eprint_line, output, run_info};
-use crate::config::Settings;
+use super::events_file;
+use super::session::{output, run_info};
+use super::shipping::{Says, Shipping, eprint_line, limits};
+use crate::config::{Output as Destination, Settings};
 use crate::decode::clients::Clients;
 use crate::exit::{Exit, Failure};
 use crate::pipeline::hub::{Hub, HubReport};
 use crate::ship::Stats;
 use crate::source::http::metrics::{head, sample};
 use crate::source::http::{self, App, Attachments, Door, Token};
-use crate::spool::memory::DEFAULT_CAP;
 use crate::spool::{Backlog, Queue as _};
 
 /// Descriptors that are kept for files, pushes and the rest of the process.
@@ -38,12 +40,13 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed("cannot listen for signals".into()))?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed("cannot listen for signals".into()))?;
 
-    let (output, shipping) = output(settings)?;
+    let limits = limits(settings).await;
+    let name = events_file::name(settings.run.run_id.as_str());
+    let to_loki = settings.output == Destination::Loki;
+    let shipping = to_loki.then(|| Shipping::start(settings, &name, &limits)).transpose()?;
     let backlog = watch_of(shipping.as_ref());
-    let is_full = {
-        let backlog = Arc::clone(&backlog);
-        move || backlog().bytes >= DEFAULT_CAP as u64 / 10 * 9
-    };
+    let (full, used) = (settings.spool_max / 10 * 9, Arc::clone(&backlog));
+    let is_full = move || used().bytes >= full;
     let (door, jobs) = Door::new(Arc::new(is_full));
     let mut common = run_info(settings, "");
     // The commit and the user of the daemon are not those of the runs.
@@ -54,7 +57,8 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     }
     let timezone = settings.timezone;
     let clients = Clients::new(Box::new(move |wall| timezone.timestamp(wall)));
-    let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output);
+    let output = output(settings, shipping.as_ref());
+    let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output).within(limits);
     let report = start(hub)?;
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));
@@ -77,8 +81,21 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     }
     stop.send(true).ok();
     // The last request's end closes the door, and that ends the hub.
-    drop(serving.await);
-    let report = report.await.unwrap_or_default();
+    let ended = async {
+        drop(serving.await);
+        report.await.unwrap_or_default()
+    };
+    tokio::pin!(ended);
+    let report = tokio::select! {
+        report = &mut ended => report,
+        () = tokio::time::sleep(settings.drain_timeout) => {
+            // A hub that waits for room in a full spool is given up; its clients are told that nothing was taken.
+            if let Some(shipping) = &shipping {
+                shipping.queue.close();
+            }
+            ended.await
+        }
+    };
     end(settings, shipping, &says, &report).await
 }
 
@@ -100,12 +117,17 @@ async fn end(
 ) -> Result<Exit, Failure> {
     let (mut left, mut rejected) = (0, 0);
     if let Some(mut shipping) = shipping {
+        let begun = Instant::now();
         left = shipping.drain(settings.drain_timeout, says).await;
         rejected = shipping.shipper.stats().rejected_total();
+        shipping.end(settings.drain_timeout.saturating_sub(begun.elapsed()), says).await;
     }
     says.line(&format!("stopped; {} runs, {} entries", report.runs, report.entries));
     if left > 0 {
-        eprint_line(&format!("warning: {left} entries did not reach Loki at {}", says.loki));
+        eprint_line(&format!(
+            "warning: {left} entries wait in the spool for Loki at {}; the next start or `testwire flush` delivers them",
+            says.loki
+        ));
     }
     if rejected > 0 {
         eprint_line(&format!("warning: Loki refused {rejected} entries; they are kept in rejected/ with its answer"));

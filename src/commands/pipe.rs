@@ -38,12 +38,13 @@ pub async fn pipe(settings: &Settings, options: Options) -> Result<Exit, Failure
         Feed::new(Source::from_fd(stdin()?), options.format.map_or_else(Handler::detect_format, Handler::decoder));
     let feed = if options.tee { feed.with_tee(PassThrough(io::stdout())) } else { feed };
     let normalizer = Normalizer::new(run_info(settings, UNKNOWN));
-    let mut session = Session::start(settings, vec![feed], normalizer, Ends::WithInput)?;
+    // Before the first event is read, so that no Ctrl-C ends testwire without the run's end.
+    let failed = |e: io::Error| Failure::new(Exit::Input, "cannot listen for signals").cause(&e);
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut session = Session::start(settings, vec![feed], normalizer, Ends::WithInput).await?;
     session.announce("");
     let report = {
-        let failed = |e: io::Error| Failure::new(Exit::Input, "cannot listen for signals").cause(&e);
-        let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
         let mut line = StatusLine::new(settings);
         loop {
             let why = tokio::select! {

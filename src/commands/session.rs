@@ -1,24 +1,26 @@
 //! What `run`, `pipe` and `demo` have in common: an intake, the shipping side, and what is said about them.
 
-use std::io::{self, Write as _};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::status_line::progress_text;
+use super::events_file;
+use super::shipping::{Says, Shipping, eprint_line, limits};
+use super::status_line::{progress_text, seconds};
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
-use crate::loki::push::{Client, Transport};
+use crate::loki::limits::Limits;
 use crate::names::meta;
 use crate::normalize::{Normalizer, RunEnd, RunInfo};
 use crate::pipeline::feed::Feed;
 use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
-use crate::ship::{DeliveryState, Drain, RejectedFiles, Shipper};
-use crate::spool::memory::MemoryQueue;
+use crate::ship::DeliveryState;
+use crate::spool::Queue as _;
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,12 @@ pub(super) enum Ends {
     WhenTold,
 }
 
+/// A place for a run's entries, before there are any.
+pub(super) struct Opened {
+    name: String,
+    shipping: Option<Shipping>,
+}
+
 /// A run on its way.
 pub(super) struct Session {
     handle: Handle,
@@ -36,19 +44,6 @@ pub(super) struct Session {
     shipping: Option<Shipping>,
     drain_timeout: Duration,
     says: Says,
-}
-
-/// The shipping side and its queue.
-pub(super) struct Shipping {
-    pub(super) shipper: Shipper<MemoryQueue>,
-    pub(super) queue: Arc<MemoryQueue>,
-}
-
-/// Speaks to the person, unless `--quiet`.
-pub(super) struct Says {
-    pub(super) quiet: bool,
-    pub(super) loki: String,
-    pub(super) link: Option<String>,
 }
 
 /// How it all ended.
@@ -85,49 +80,64 @@ pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
     }
 }
 
-/// Where entries go, and for Loki the shipping side.
-///
-/// # Errors
-/// As [`client`].
-pub(super) fn output(settings: &Settings) -> Result<(Box<dyn Output>, Option<Shipping>), Failure> {
-    Ok(match settings.output {
-        Destination::Loki => {
-            let shipping = Shipping::start(settings)?;
-            (Box::new(ToQueue::new(Arc::clone(&shipping.queue))), Some(shipping))
-        }
-        Destination::Ndjson => (Box::new(ToNdjson::new(io::stdout())), None),
-        Destination::None => (Box::new(ToNothing), None),
-    })
+/// Where entries go.
+pub(super) fn output(settings: &Settings, shipping: Option<&Shipping>) -> Box<dyn Output> {
+    match (shipping, settings.output) {
+        (Some(shipping), _) => Box::new(ToQueue::new(Arc::clone(&shipping.queue))),
+        (None, Destination::Ndjson) => Box::new(ToNdjson::new(io::stdout())),
+        (None, _) => Box::new(ToNothing),
+    }
 }
 
-/// A client for the configured Loki; the secrets are read here.
-///
-/// # Errors
-/// If a secret or certificate cannot be read, or the URL is unusable.
-pub(super) fn client(settings: &Settings) -> Result<Client, Failure> {
-    let loki = &settings.loki;
-    let transport = Transport {
-        tenant: loki.tenant.as_ref().map(|t| t.as_str().to_owned()),
-        auth: loki.auth.credentials()?,
-        ..Transport::new(loki.url.as_str())
-    };
-    Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))
-}
-
-impl Session {
-    /// Starts the intake on a thread of its own, and the shipping.
+impl Opened {
+    /// Makes the spool and begins to ship, also what earlier processes left.
     ///
     /// # Errors
-    /// If the client cannot be made (certificates), or the system has no threads or descriptors left.
-    pub(super) fn start(
+    /// If the client cannot be made (certificates), or the spool cannot.
+    pub(super) fn new(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
+        let name = events_file::name(settings.run.run_id.as_str());
+        let to_loki = settings.output == Destination::Loki;
+        let shipping = to_loki.then(|| Shipping::start(settings, &name, limits)).transpose()?;
+        Ok(Self { name, shipping })
+    }
+
+    /// Makes the place of the run's event file and gives the file's path.
+    ///
+    /// # Errors
+    /// If the state directory cannot be written.
+    pub(super) fn event_file(&self, settings: &Settings, run: &RunInfo) -> Result<PathBuf, Failure> {
+        let run = self.shipping.as_ref().map(|_| run);
+        events_file::create(&settings.state_dir, &self.name, run).map_err(|e| {
+            let what = format!("cannot write to {}", settings.state_dir.display());
+            Failure::new(Exit::Spool, what).cause(&e).hint("choose another directory with --state-dir")
+        })
+    }
+
+    /// Removes the event file: every entry of it is in the spool, or nobody shall have it.
+    pub(super) fn remove_event_file(name: &str, settings: &Settings) {
+        events_file::remove(&settings.state_dir, name);
+    }
+
+    /// Name of the run's directories.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Starts the intake, on a thread of its own.
+    ///
+    /// # Errors
+    /// If the system has no threads or descriptors left.
+    pub(super) fn begin(
+        self,
         settings: &Settings,
         feeds: Vec<Feed>,
         normalizer: Normalizer,
         ends: Ends,
-    ) -> Result<Self, Failure> {
-        let link = (settings.output == Destination::Loki).then(|| link(settings, normalizer.info()));
+    ) -> Result<Session, Failure> {
+        let shipping = self.shipping;
+        let link = shipping.as_ref().map(|_| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
-        let (output, shipping) = output(settings)?;
+        let output = output(settings, shipping.as_ref());
         let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot start the intake").cause(&e);
         let (intake, handle) = Intake::new(feeds, normalizer, output, ends == Ends::WithInput).map_err(failed)?;
         let (sender, report) = oneshot::channel();
@@ -136,7 +146,25 @@ impl Session {
             .name("intake".into())
             .spawn(move || drop(sender.send(intake.run(ends == Ends::WhenTold))))
             .map_err(failed)?;
-        Ok(Self { handle, report, shipping, drain_timeout: settings.drain_timeout, says })
+        Ok(Session { handle, report, shipping, drain_timeout: settings.drain_timeout, says })
+    }
+}
+
+impl Session {
+    /// Opens a spool and begins, within Loki's limits.
+    ///
+    /// # Errors
+    /// As [`Opened::new`] and [`Opened::begin`].
+    pub(super) async fn start(
+        settings: &Settings,
+        feeds: Vec<Feed>,
+        mut normalizer: Normalizer,
+        ends: Ends,
+    ) -> Result<Self, Failure> {
+        let limits = limits(settings).await;
+        let opened = Opened::new(settings, &limits)?;
+        normalizer.set_limits(limits);
+        opened.begin(settings, feeds, normalizer, ends)
     }
 
     /// Says where the run can be watched, and `note`, what was done to make the runner speak.
@@ -161,7 +189,7 @@ impl Session {
 
     /// How the run and its delivery go, for the status line.
     pub(super) fn status_text(&self) -> String {
-        format!("{}{}", progress_text(&self.live().progress), self.delivery_text())
+        progress_text(&self.live().progress, &self.delivery_text())
     }
 
     /// Waits for the intake to end by itself.
@@ -176,15 +204,23 @@ impl Session {
         let delivery = shipping.shipper.delivery();
         match delivery.state {
             DeliveryState::Ok => String::new(),
-            DeliveryState::Waiting { error, .. } => {
-                format!("  [{} entries wait for Loki: {error}]", delivery.backlog.entries)
-            }
+            // Why is on testwire's log; here it would push everything else out of the terminal.
+            DeliveryState::Waiting { .. } => format!("{} entries wait for Loki", delivery.backlog.entries),
         }
     }
 
-    /// Waits for the intake and then, up to the drain timeout, for Loki. A signal ends the second wait.
+    /// Waits for the intake and then, up to the drain timeout, for Loki. A signal ends the second wait. An intake that
+    /// waits for room in a full spool is given up after the same time: the run is over, and nobody shall wait for ever.
     pub(super) async fn finish(mut self) -> Outcome {
-        let report = self.intake_ended().await;
+        let report = tokio::select! {
+            report = &mut self.report => report.unwrap_or_default(),
+            () = tokio::time::sleep(self.drain_timeout) => {
+                if let Some(shipping) = &self.shipping {
+                    shipping.queue.close();
+                }
+                self.intake_ended().await
+            }
+        };
         self.deliver(report).await
     }
 
@@ -194,70 +230,36 @@ impl Session {
         let Some(mut shipping) = shipping else {
             return Outcome { report, left: 0, rejected: 0, last_error: None, says };
         };
-        let left = shipping.drain(drain_timeout, &says).await;
-        let stats = shipping.shipper.stats();
-        let last_error = stats.last_error().map(|(_, error)| error);
-        Outcome { report, left, rejected: stats.rejected_total(), last_error, says }
-    }
-}
-
-impl Shipping {
-    fn start(settings: &Settings) -> Result<Self, Failure> {
-        let client = client(settings)?;
-        let queue = Arc::new(MemoryQueue::default());
-        let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-        let ship = crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() };
-        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship);
-        Ok(Self { shipper, queue })
-    }
-
-    /// Entries that are left when all were sent, the time is over, or a signal came.
-    pub(super) async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
-        use crate::spool::Queue as _;
-        self.queue.close();
         let begun = Instant::now();
-        let patience = Duration::from_secs(1).min(limit);
-        if self.shipper.drain(patience).await == Drain::Drained {
-            return 0;
-        }
-        let left = limit.saturating_sub(begun.elapsed());
-        says.line(&format!(
-            "{} entries wait for Loki at {}; giving it {}s (Ctrl-C: no longer)",
-            self.queue.backlog().entries,
-            says.loki,
-            left.as_secs()
-        ));
-        let stop = async {
-            let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
-            let [interrupt, terminate] = &mut signals;
-            match (interrupt, terminate) {
-                (Some(a), Some(b)) => tokio::select! { _ = a.recv() => {}, _ = b.recv() => {} },
-                _ => std::future::pending().await,
-            }
+        let left = shipping.drain(drain_timeout, &says).await;
+        let (rejected, last_error) = {
+            let stats = shipping.shipper.stats();
+            (stats.rejected_total(), stats.last_error().map(|(_, error)| error))
         };
-        tokio::select! {
-            drained = self.shipper.drain(left) => if drained == Drain::Drained { 0 } else { self.queue.backlog().entries },
-            () = stop => {
-                self.shipper.abort();
-                self.queue.backlog().entries
-            }
-        }
+        shipping.end(drain_timeout.saturating_sub(begun.elapsed()), &says).await;
+        Outcome { report, left, rejected, last_error, says }
     }
 }
 
 impl Outcome {
-    /// True if every entry has arrived, or is kept where the next process finds it.
+    /// True if every entry has arrived or is in the spool, where the next process finds it.
     pub(super) fn is_safe(&self) -> bool {
-        self.left == 0
+        self.report.output_error.is_none()
     }
 
     /// Says how the run and the delivery ended.
     pub(super) fn summarise(&self) {
+        self.says.line(&self.text());
+        self.warn();
+    }
+
+    /// The same in a line, without what went wrong with the delivery.
+    pub(super) fn text(&self) -> String {
         let report = &self.report;
         let mut text = match report.status {
             None => "no run was seen".to_owned(),
             Some(status) => {
-                let time = crate::commands::status_line::seconds(report.elapsed);
+                let time = seconds(report.elapsed);
                 format!("{} {} in {time}", status.as_str().to_uppercase(), report.counters.summary())
             }
         };
@@ -265,10 +267,18 @@ impl Outcome {
             let sent = report.entries.saturating_sub(self.left + self.rejected);
             text.push_str(&format!("; {sent} of {} entries in Loki", report.entries));
         }
-        self.says.line(&text);
+        text
+    }
+
+    /// Says what went wrong, if anything did.
+    pub(super) fn warn(&self) {
+        let report = &self.report;
         if self.left > 0 {
             let why = self.last_error.as_deref().unwrap_or("it did not answer in time");
-            eprint_line(&format!("warning: {} entries did not reach Loki at {}: {why}", self.left, self.says.loki));
+            eprint_line(&format!(
+                "warning: {} entries wait in the spool for Loki at {}: {why}; the next start or `testwire flush` delivers them",
+                self.left, self.says.loki
+            ));
         }
         if self.rejected > 0 {
             eprint_line(&format!(
@@ -306,29 +316,17 @@ impl Outcome {
     }
 }
 
-impl Says {
-    pub(super) fn line(&self, text: &str) {
-        if !self.quiet {
-            eprint_line(&format!("testwire: {text}"));
-        }
-    }
-}
-
-/// A closed standard error is no reason to stop.
-pub(super) fn eprint_line(text: &str) {
-    writeln!(io::stderr(), "{text}").ok();
-}
-
 /// The run on the `live` dashboard.
 fn link(settings: &Settings, info: &RunInfo) -> String {
-    let base = format!("{}/d/testwire-live", settings.grafana_url.to_string().trim_end_matches('/'));
-    let from = crate::pipeline::intake::now().0 / 1_000_000 - 60_000;
-    let query = [
-        ("var-project", info.project.as_str()),
-        ("var-env", info.env.as_str()),
-        ("var-run_id", info.run_id.as_str()),
-        ("from", &from.to_string()),
-        ("to", "now"),
-    ];
+    let variables = [("var-project", &info.project), ("var-env", &info.env), ("var-run_id", &info.run_id)];
+    let variables = variables.map(|(name, value)| (name, value.as_str()));
+    dashboard_link(settings, "testwire-live", &variables, crate::pipeline::intake::now().0 / 1_000_000)
+}
+
+/// A dashboard with these variables, from a minute before `began`, in milliseconds since the epoch, until now.
+pub(super) fn dashboard_link(settings: &Settings, uid: &str, variables: &[(&str, &str)], began: i64) -> String {
+    let base = settings.grafana_url.join(&format!("/d/{uid}"));
+    let from = (began - 60_000).to_string();
+    let query = variables.iter().copied().chain([("from", from.as_str()), ("to", "now")]);
     reqwest::Url::parse_with_params(&base, query).map_or(base, String::from)
 }

@@ -107,8 +107,10 @@ impl StatusLine {
         }
     }
 
-    /// Writes a line of testwire's own among the output, above the status line.
+    /// Writes a line among the output, above the status line and no wider than the terminal.
     pub(super) fn say(&self, text: &str) {
+        let columns = if let Place::Row(Some((_, columns))) = self.place { usize::from(columns) } else { usize::MAX };
+        let text: String = text.chars().take(columns).collect();
         write(&format!("{text}\n"));
     }
 
@@ -177,8 +179,9 @@ fn in_foreground() -> bool {
     tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp())
 }
 
-/// ` 37/120  31%  2 failed  12s, 26s left  checkout.test_pay 4s`.
-pub(super) fn progress_text(progress: &Progress) -> String {
+/// ` 37/120 30%  2 failed  12s, 26s left  {more}  4s checkout.test_pay`. What matters least, and may be long, comes last,
+/// as the terminal's edge cuts it.
+pub(super) fn progress_text(progress: &Progress, more: &str) -> String {
     let c = &progress.counters;
     let mut parts = Vec::new();
     if c.planned.max(c.seen()) == 0 {
@@ -198,6 +201,9 @@ pub(super) fn progress_text(progress: &Progress) -> String {
         time.push_str(&format!(", {} left", seconds(eta)));
     }
     parts.push(time);
+    if !more.is_empty() {
+        parts.push(more.to_owned());
+    }
     if let Some((test, age)) = &progress.oldest {
         let age = if age.as_secs() > 0 { format!("{} ", seconds(*age)) } else { String::new() };
         parts.push(format!("{age}{test}"));
@@ -229,6 +235,9 @@ mod tests {
             eta: Some(Duration::from_secs(86)),
             oldest: Some(("checkout.test_pay".into(), Duration::from_secs(4))),
         };
-        assert_eq!(progress_text(&progress), " 37/120 30%  2 failed  1 running  12s, 1m26s left  4s checkout.test_pay");
+        let text = " 37/120 30%  2 failed  1 running  12s, 1m26s left  4s checkout.test_pay";
+        assert_eq!(progress_text(&progress, ""), text);
+        let text = " 37/120 30%  2 failed  1 running  12s, 1m26s left  9 wait  4s checkout.test_pay";
+        assert_eq!(progress_text(&progress, "9 wait"), text);
     }
 }

@@ -79,7 +79,7 @@ impl File {
                 let nearest = setting::nearest(&key);
                 return Err(ConfigError::UnknownKey { path: path.to_owned(), line, key, nearest });
             };
-            let pairs = matches!(setting.kind, Kind::Pairs);
+            let pairs = matches!(setting.kind, Kind::Pairs | Kind::SecretPairs);
             let texts = match (texts, pairs) {
                 (Texts::One(text), false) => vec![text],
                 (Texts::Pairs(pairs), true) => {
@@ -91,7 +91,7 @@ impl File {
                     let origin = Origin::File(path.to_owned(), line);
                     return Err(ConfigError::BadValue {
                         name: setting.name,
-                        value: texts.to_string(),
+                        value: if matches!(setting.kind, Kind::SecretPairs) { "***".into() } else { texts.to_string() },
                         origin,
                         expected,
                     });

@@ -9,17 +9,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use reqwest::header::{HeaderName, HeaderValue};
 
 use super::error::{ConfigError, Origin};
 use super::file::File;
 use super::secret::{Auth, SecretSource};
 use super::setting::{self, Kind, Preset, Setting};
 use super::value::{Attribute, Bytes, Expected, Name, Period, Switch};
-use super::{
-    BEARER_TOKEN_ENV, Env, LokiServer, PASSWORD_ENV, Place, RunIdentity, Settings, Shown, TlsFiles, Typed, ci,
-};
+use super::{BEARER_TOKEN_ENV, Env, LokiServer, PASSWORD_ENV, Place, RunIdentity, Settings, Shown, Typed, ci};
 use crate::event::Timestamp;
 use crate::loki::push::Secret;
+use crate::loki::tls::Tls;
 
 /// Longest wait for company; more would only make live pages late.
 const MAX_LINGER: Duration = Duration::from_secs(60);
@@ -81,7 +81,7 @@ impl Layers<'_> {
         let name = setting.env_name();
         let env = self.env.get(&name).filter(|text| !text.is_empty()).map(|text| {
             let texts = match setting.kind {
-                Kind::Pairs => text.split(',').map(str::to_owned).collect(),
+                Kind::Pairs | Kind::SecretPairs => text.split(',').map(str::to_owned).collect(),
                 Kind::One | Kind::Switch | Kind::Choice(_) => vec![text.clone()],
             };
             (texts, Origin::Env(name))
@@ -295,6 +295,7 @@ fn loki_server(from: &mut Layers<'_>) -> Result<LokiServer, ConfigError> {
     let url = from.value(&setting::LOKI_URL)?;
     let tenant = from.optional(&setting::TENANT)?;
     let auth = auth(from)?;
+    let headers = headers(from)?;
     let ca = from.path(&setting::TLS_CA_FILE)?;
     let client = match (from.path(&setting::TLS_CERT_FILE)?, from.path(&setting::TLS_KEY_FILE)?) {
         (Some(cert), Some(key)) => Some((cert, key)),
@@ -304,7 +305,34 @@ fn loki_server(from: &mut Layers<'_>) -> Result<LokiServer, ConfigError> {
             return Err(ConfigError::Conflict { what, hint: "set both, or neither" });
         }
     };
-    Ok(LokiServer { url, tenant, auth, tls: TlsFiles { ca, client } })
+    Ok(LokiServer { url, tenant, auth, headers, tls: Tls { ca, client } })
+}
+
+/// Headers of all layers; of the same name the best layer's. Values are never shown, not even in errors.
+fn headers(from: &mut Layers<'_>) -> Result<Vec<(String, Secret)>, ConfigError> {
+    let mut found: BTreeMap<String, (Secret, Origin)> = BTreeMap::new();
+    for (texts, origin) in from.all(&setting::HEADER).into_iter().rev() {
+        for text in texts {
+            let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+            let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+            let fits = |text: &str| HeaderValue::try_from(text).is_ok() && !text.is_empty();
+            let reserved = ["content-type", "content-length", "host", "x-scope-orgid"].contains(&name.as_str());
+            if HeaderName::try_from(&name).is_err() || !fits(value) || reserved {
+                let what = "NAME=VALUE as HTTP allows them, and none that testwire sets itself";
+                // What stands before `=` may be a secret too, if there is no `=`.
+                let shown = if text.contains('=') { format!("{name}=***") } else { "***".into() };
+                return Err(bad(&setting::HEADER, &shown, &origin, Expected(what.into())));
+            }
+            found.insert(name, (Secret(value.to_owned()), origin.clone()));
+        }
+    }
+    if found.is_empty() {
+        from.show(&setting::HEADER, None, Origin::Default);
+    }
+    for (name, (_, origin)) in &found {
+        from.show(&setting::HEADER, Some(format!("{name}=***")), origin.clone());
+    }
+    Ok(found.into_iter().map(|(name, (value, _))| (name, value)).collect())
 }
 
 fn auth(from: &mut Layers<'_>) -> Result<Auth, ConfigError> {
@@ -347,7 +375,7 @@ fn secret(
 fn plain_credentials(loki: &LokiServer) -> Option<String> {
     let url = reqwest::Url::parse(loki.url.as_str()).ok()?;
     let local = matches!(url.host_str(), Some("localhost" | "[::1]")) || url.host_str()?.starts_with("127.");
-    let open = loki.auth != Auth::None && url.scheme() == "http" && !local;
+    let open = (loki.auth != Auth::None || !loki.headers.is_empty()) && url.scheme() == "http" && !local;
     open.then(|| format!("{} is plain HTTP, so that others on the way can read the credentials", loki.url))
 }
 

@@ -5,9 +5,7 @@ mod listen;
 
 use clap::builder::PossibleValue;
 
-pub use self::listen::{
-    ALL as LISTEN_ONLY, ALLOW_OPEN, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE,
-};
+pub use self::listen::{ALLOW_OPEN, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE};
 use super::choice::{self, LogLevel, Output, Progress};
 
 /// One setting: `--name`, `TESTWIRE_NAME`, and the key `name` of `testwire.toml`.
@@ -38,6 +36,8 @@ pub enum Kind {
     Switch,
     /// One of these words.
     Choice(fn() -> Vec<PossibleValue>),
+    /// Secret pairs `name=value`: as [`Kind::Pairs`] but no flag, as others can read command lines.
+    SecretPairs,
     /// Pairs `name=value`: a repeatable flag, comma-separated in the environment, a table in the file.
     Pairs,
 }
@@ -184,6 +184,17 @@ pub const BEARER_TOKEN_FILE: Setting = Setting {
     preset: Preset::Unset,
     group: LOKI,
     help: "File with a bearer token; or set TESTWIRE_BEARER_TOKEN",
+    more: "",
+};
+
+/// Headers.
+pub const HEADER: Setting = Setting {
+    name: "header",
+    kind: Kind::SecretPairs,
+    value: "NAME=VALUE",
+    preset: Preset::Unset,
+    group: LOKI,
+    help: "Further headers of every request to Loki",
     more: "",
 };
 
@@ -343,6 +354,7 @@ pub const ALL: &[&Setting] = &[
     &USER,
     &PASSWORD_FILE,
     &BEARER_TOKEN_FILE,
+    &HEADER,
     &TLS_CA_FILE,
     &TLS_CERT_FILE,
     &TLS_KEY_FILE,

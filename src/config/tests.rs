@@ -83,7 +83,7 @@ fn every_setting_is_resolved_shown_once_in_order_and_tested_above() {
     let names: Vec<&str> = settings.shown.iter().map(|row| row.name).collect();
     let all: Vec<&str> = setting::ALL.iter().map(|setting| setting.name).collect();
     assert_eq!(names, all);
-    let elsewhere = ["attr", "user", "password-file", "bearer-token-file", "tls-cert-file", "tls-key-file"];
+    let elsewhere = ["attr", "header", "user", "password-file", "bearer-token-file", "tls-cert-file", "tls-key-file"];
     let tested: Vec<&str> = EXAMPLES.iter().map(|(name, _)| *name).collect();
     assert!(all.iter().all(|name| tested.contains(name) || elsewhere.contains(name)));
 }
@@ -260,6 +260,25 @@ fn secrets_come_from_files_or_the_environment_and_are_never_shown() {
 }
 
 #[test]
+fn headers_come_from_the_environment_or_a_file_and_their_values_are_never_shown() {
+    let toml = "[header]\nX-Api-Key = \"s3cret, with a comma\"\nX-Team = \"s3cret\"";
+    let settings = resolve(&[], &[("TESTWIRE_HEADER", "x-team=other-s3cret,X-B=s3cret=2")], toml).unwrap();
+    let headers: Vec<_> = settings.loki.headers.iter().map(|(name, value)| (name.as_str(), value.0.as_str())).collect();
+    assert_eq!(headers, [("x-api-key", "s3cret, with a comma"), ("x-b", "s3cret=2"), ("x-team", "other-s3cret")]);
+    assert!(!format!("{settings:?}{}", settings.table()).contains("s3cret"));
+    assert!(settings.table().contains("x-team=***"), "{}", settings.table());
+    let bad_variable = |text: &str| failure(&[], &[("TESTWIRE_HEADER", text)], "");
+    let bad_file = |text: &str| Failure::from(File::parse(Path::new("testwire.toml"), text).unwrap_err()).render(false);
+    for text in ["s3cret", "X Y=s3cret", "X-A=s3\u{7}cret", "host=s3cret"]
+        .map(bad_variable)
+        .into_iter()
+        .chain(["header = \"s3cret\"", "[header]\nA = [\"s3cret\"]"].map(bad_file))
+    {
+        assert!(text.contains("***") && !text.contains("s3") && !text.contains("cret\""), "{text}");
+    }
+}
+
+#[test]
 fn a_secret_file_is_relative_to_the_file_that_names_it_and_read_when_needed() {
     let temp = tempfile::tempdir().unwrap();
     let config = temp.path().join("testwire.toml");
@@ -296,7 +315,7 @@ fn settings_that_do_not_go_together_are_refused_with_a_way_out() {
     let tls =
         resolve(&[("tls-cert-file", "c.pem"), ("tls-key-file", "k.pem")], &[], "tls-ca-file = \"ca.pem\"").unwrap();
     let client = Some(("/home/kim/shop/c.pem".into(), "/home/kim/shop/k.pem".into()));
-    assert_eq!(tls.loki.tls, TlsFiles { ca: Some("/etc/tw/ca.pem".into()), client });
+    assert_eq!(tls.loki.tls, Tls { ca: Some("/etc/tw/ca.pem".into()), client });
 }
 
 #[test]

@@ -254,6 +254,13 @@ pub fn decode(entry: &[u8]) -> Option<Decoded<'_>> {
     Some(decoded)
 }
 
+/// The time of one entry of a chunk, as [`decode`] reads it, without looking at the rest.
+pub fn time_of(entry: &[u8]) -> Option<Timestamp> {
+    let (TAG_2, body, []) = field(entry)? else { return None };
+    let (TAG_1, time, _) = field(body)? else { return decode(entry).map(|entry| entry.time) };
+    decode_time(time)
+}
+
 /// The first field of a message of length-delimited fields: key, value, rest.
 fn field(mut message: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let key = *message.split_off_first()?;

@@ -2,6 +2,8 @@
 
 pub mod encode;
 pub mod entry;
+pub mod limits;
 pub mod push;
 pub mod query;
 pub mod reason;
+pub mod tls;

@@ -12,6 +12,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AF
 use reqwest::{RequestBuilder, Response, Url};
 
 use super::reason::Reason;
+use super::tls::{self, Tls, TlsError};
 
 /// Where pushes go below Loki's base URL.
 const PUSH_PATH: &str = "/loki/api/v1/push";
@@ -58,6 +59,8 @@ pub struct Transport {
     pub auth: Auth,
     /// Further headers of every request.
     pub headers: Vec<(String, Secret)>,
+    /// Files for HTTPS.
+    pub tls: Tls,
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long a request may take, connection and answer included.
@@ -72,6 +75,7 @@ impl Transport {
             tenant: None,
             auth: Auth::None,
             headers: Vec::new(),
+            tls: Tls::default(),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
         }
@@ -87,6 +91,7 @@ impl fmt::Debug for Transport {
             .field("tenant", &self.tenant)
             .field("auth", &self.auth)
             .field("headers", &self.headers)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -100,6 +105,9 @@ pub enum TransportError {
     /// A header that HTTP does not allow; its value is not shown.
     #[error("the header {0:?} is not allowed in HTTP")]
     Header(String),
+    /// A file for HTTPS does not serve.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The HTTP client could not be made, for example because the system's certificates are not readable.
     #[error("the HTTP client could not be made")]
     Client(#[source] reqwest::Error),
@@ -118,7 +126,7 @@ pub enum RetryClass {
     Connection,
     /// A 2xx that is not 204: ingestion is blocked (260, or the status the tenant chose), or it is not Loki.
     NotStored,
-    /// 401, 403, 404, redirects and others that stay until a person acts.
+    /// 401, 403, 404, redirects, certificates that are not accepted, and others that stay until a person acts.
     Person,
     /// The queue or the place for rejected entries failed on this machine.
     Local,
@@ -156,6 +164,8 @@ pub enum Outcome {
         after: Option<Duration>,
         /// For people: status and text, or what broke.
         error: String,
+        /// False if it surely did not reach Loki: there was no connection.
+        sent: bool,
     },
     /// Too large for Loki; to be tried again in smaller pieces.
     Split {
@@ -202,6 +212,8 @@ impl Client {
         if url.scheme() == "http" {
             // The system's certificates are not needed, and reading them costs time and may fail.
             builder = builder.tls_certs_only([]);
+        } else {
+            builder = transport.tls.apply(builder)?;
         }
         let http = builder.build().map_err(TransportError::Client)?;
         Ok(Self { http, url, auth })
@@ -218,8 +230,15 @@ impl Client {
         match self.authorised(request).send().await {
             Ok(response) => classify(response).await,
             Err(error) => {
-                let class = if error.is_timeout() { RetryClass::Timeout } else { RetryClass::Connection };
-                Outcome::Retry { class, after: None, error: chain(&error.without_url()) }
+                let sent = !error.is_connect();
+                let error = error.without_url();
+                let text = chain(&error);
+                let (class, error) = match tls::advice(&error) {
+                    Some(advice) => (RetryClass::Person, format!("{text} ({advice})")),
+                    None if error.is_timeout() => (RetryClass::Timeout, text),
+                    None => (RetryClass::Connection, text),
+                };
+                Outcome::Retry { class, after: None, error, sent }
             }
         }
     }
@@ -290,8 +309,9 @@ async fn classify(response: Response) -> Outcome {
     }
     let after = retry_after(response.headers());
     let plain = answers_in_text(response.headers());
-    let answer = answer(response).await;
-    let retry = |class| Outcome::Retry { class, after, error: format!("Loki answered {status}: {}", brief(&answer)) };
+    let answer = read(response, ANSWER_MAX).await;
+    let error = || format!("Loki answered {status}: {}", brief(&answer));
+    let retry = |class| Outcome::Retry { class, after, error: error(), sent: true };
     match status {
         200..=299 => retry(RetryClass::NotStored),
         408 => retry(RetryClass::Timeout),
@@ -314,13 +334,13 @@ fn answers_in_text(headers: &HeaderMap) -> bool {
     kind.starts_with("text/plain") || kind.starts_with("application/json")
 }
 
-/// The text of an answer as far as it is read; empty if it cannot be.
-async fn answer(mut response: Response) -> String {
+/// The text of an answer, at most `max` bytes of it; what came before an error.
+async fn read(mut response: Response, max: usize) -> String {
     let mut bytes = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
-        let room = ANSWER_MAX - bytes.len();
+        let room = max - bytes.len();
         bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if bytes.len() == ANSWER_MAX {
+        if bytes.len() == max {
             break;
         }
     }

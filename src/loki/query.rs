@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::limits::Limits;
 use super::push::{Client, brief};
 use crate::event::Timestamp;
 
@@ -17,6 +18,8 @@ use crate::event::Timestamp;
 const PAGE: usize = 5000;
 /// An answer may have so many bytes. A page of very long lines has more, and is asked for in smaller pieces.
 const BODY_MAX: usize = 64 << 20;
+/// The same for Loki's configuration, which has 90 KB.
+const CONFIG_MAX: usize = 1 << 20;
 /// What may be read of an answer that is not a page of entries.
 const SMALL_BODY_MAX: usize = 64 << 10;
 
@@ -124,6 +127,11 @@ impl Client {
         }
         let text = String::from_utf8_lossy(&body).into_owned();
         if status == 200 { Ok(text) } else { Err(QueryError::Status { status, answer: text.trim().to_owned() }) }
+    }
+
+    /// What Loki says about its limits, within `timeout`; `None` if it does not: a gateway mostly has no way to `/config`.
+    pub async fn limits(&self, timeout: Duration) -> Option<Limits> {
+        Limits::of_config(&self.get("/config", &[], timeout, CONFIG_MAX).await.ok()?)
     }
 
     /// Whether Loki takes and answers requests.

@@ -46,6 +46,24 @@ impl Counters {
         self.failed + self.errored
     }
 
+    /// The sum with those of another run.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            planned: self.planned + other.planned,
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            errored: self.errored + other.errored,
+            skipped: self.skipped + other.skipped,
+            xfailed: self.xfailed + other.xfailed,
+            xpassed: self.xpassed + other.xpassed,
+            flaky: self.flaky + other.flaky,
+            retried: self.retried + other.retried,
+            unfinished: self.unfinished + other.unfinished,
+            running: self.running + other.running,
+        }
+    }
+
     /// The count that a last attempt with this status belongs to; `None` for one that will be repeated.
     pub(super) fn of(&mut self, status: Status) -> Option<&mut u64> {
         Some(match status {

@@ -51,7 +51,7 @@ impl Normalizer {
         let info = self.info.clone();
         let counts = self.tests.counters.pairs().map(|(name, n)| (name, n.to_string()));
         let elapsed = self.progress(now).elapsed.as_millis().to_string();
-        let entries = (self.seq + super::text::pieces(&line).len() as u64).to_string();
+        let entries = (self.seq + super::text::pieces(&line, self.longest_line()).len() as u64).to_string();
         let code = if let RunEnd::Exited(code) = end { code.to_string() } else { String::new() };
         let level = match status {
             RunStatus::Passed => "info",

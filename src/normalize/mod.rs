@@ -4,6 +4,7 @@
 
 mod counters;
 mod end;
+mod fit;
 mod render;
 mod signature;
 mod snapshot;
@@ -17,12 +18,14 @@ use std::time::Duration;
 
 pub use counters::Counters;
 pub use end::RunEnd;
+pub use fit::fit;
 pub use signature::signature;
 pub use snapshot::{OpenTest, Snapshot};
-pub use text::{MAX_LINE, pieces};
+pub use text::{MAX_LINE, longest_line, pieces};
 
 use crate::event::{Event, Fact, LogLine, RunStatus, Status, TestRef, Timestamp};
 use crate::loki::entry::{Entry, EntrySink, Stream};
+use crate::loki::limits::Limits;
 use crate::names::{kind, label, meta, status};
 use render::Pairs;
 use tests::Tests;
@@ -71,6 +74,7 @@ pub struct Progress {
 /// Turns the events of one run into entries, in order.
 pub struct Normalizer {
     info: RunInfo,
+    limits: Limits,
     seq: u64,
     started: Option<Timestamp>,
     tests: Tests,
@@ -109,6 +113,7 @@ impl Normalizer {
     pub fn new(info: RunInfo) -> Self {
         Self {
             info,
+            limits: Limits::default(),
             seq: 0,
             started: None,
             tests: Tests::default(),
@@ -147,9 +152,13 @@ impl Normalizer {
         }
     }
 
-    /// The command line as typed, for the run's start entry.
-    pub fn set_command(&mut self, command: String) {
-        self.info.command = command;
+    /// What Loki takes, if that is known; else its defaults hold.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    fn longest_line(&self) -> usize {
+        text::longest_line(self.limits.line)
     }
 
     /// Writes the run's start, unless that has been done.
@@ -290,10 +299,11 @@ impl Normalizer {
     /// Writes a line as one entry, or as several if it is too long for one.
     fn write(&mut self, key: StreamKey, time: Timestamp, line: &str, pairs: &mut Pairs<'_>, out: &mut dyn EntrySink) {
         let stream = self.stream(key);
-        if line.len() <= MAX_LINE {
+        let max = self.longest_line();
+        if line.len() <= max {
             return self.write_piece(&stream, time, line, "", pairs, out);
         }
-        let pieces = text::pieces(line);
+        let pieces = text::pieces(line, max);
         for (i, piece) in pieces.iter().enumerate() {
             self.write_piece(&stream, time, piece, &format!("{}/{}", i + 1, pieces.len()), pairs, out);
         }
@@ -309,7 +319,8 @@ impl Normalizer {
         out: &mut dyn EntrySink,
     ) {
         self.seq += 1;
-        let metadata = pairs.finish(&self.info, part);
+        let mut metadata = pairs.finish(&self.info, part);
+        fit::fit(&mut metadata, &self.limits);
         // A duplicate is dropped by Loki only if the time stamp is equal too, and equal entries are lost: the
         // sequence number in the nanoseconds keeps different entries apart and re-sent ones identical.
         let time = Timestamp(time.0.div_euclid(1000) * 1000 + (self.seq % 1000) as i64);
@@ -320,13 +331,14 @@ impl Normalizer {
         if let Some(stream) = self.streams.get(&key) {
             return Arc::clone(stream);
         }
+        let value = |text: &str| text::prefix(text, self.limits.label_value).to_owned();
         let stream = Stream::new(vec![
-            (label::SERVICE_NAME, self.info.project.clone()),
-            (label::ENV, self.info.env.clone()),
-            (label::RUNNER, self.info.runner.clone()),
+            (label::SERVICE_NAME, value(&self.info.project)),
+            (label::ENV, value(&self.info.env)),
+            (label::RUNNER, value(&self.info.runner)),
             (label::KIND, key.kind.to_owned()),
             (label::STATUS, key.status.to_owned()),
-            (label::SOURCE, key.source.clone().into_owned()),
+            (label::SOURCE, value(&key.source)),
         ]);
         self.streams.insert(key, Arc::clone(&stream));
         stream

@@ -5,8 +5,15 @@ use std::time::Duration;
 
 use crate::event::Status;
 
-/// Longest line of an entry in bytes: Loki's default is 256 KiB, and metadata and a margin are kept free.
+/// Longest line of an entry in bytes, whatever Loki takes: more is no use to a reader.
 pub const MAX_LINE: usize = 200 * 1024;
+/// No piece is made shorter than this, however short Loki's lines may be.
+const MIN_LINE: usize = 256;
+
+/// Longest line that is sent to a Loki that takes lines of `limit` bytes: a fifth is kept free.
+pub fn longest_line(limit: usize) -> usize {
+    (limit / 5 * 4).clamp(MIN_LINE, MAX_LINE)
+}
 
 /// Longest value of the metadata `message` in bytes.
 pub(super) const MAX_MESSAGE: usize = 1024;
@@ -60,14 +67,14 @@ pub(super) fn after_first_line(message: &str) -> &str {
     if first.trim().len() > MAX_MESSAGE { message } else { rest }
 }
 
-/// Cuts a line into pieces of at most [`MAX_LINE`] bytes, at line ends where there are any near; nothing is lost
+/// Cuts a line into pieces of at most `max` bytes, which is at least 4, at line ends where there are any near; nothing is lost
 /// but the line ends at the cuts.
-pub fn pieces(text: &str) -> Vec<&str> {
+pub fn pieces(text: &str, max: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
-    while rest.len() > MAX_LINE {
-        let head = prefix(rest, MAX_LINE);
-        let cut = head.rfind('\n').filter(|&i| i > MAX_LINE / 2);
+    while rest.len() > max {
+        let head = prefix(rest, max);
+        let cut = head.rfind('\n').filter(|&i| i > max / 2);
         let (piece, after) = match cut {
             Some(i) => (head.split_at(i).0, rest.split_at(i + 1).1),
             None => (head, rest.split_at(head.len()).1),
@@ -92,11 +99,19 @@ mod tests {
     #[test]
     fn pieces_keep_every_character() {
         let text = "é".repeat(MAX_LINE);
-        let all = pieces(&text);
+        let all = pieces(&text, MAX_LINE);
         assert!(all.len() > 1 && all.iter().all(|p| p.len() <= MAX_LINE));
         assert_eq!(all.concat(), text);
         let lines = "0123456789abcde\n".repeat(MAX_LINE / 8);
-        assert_eq!(pieces(&lines).join("\n"), lines);
+        assert_eq!(pieces(&lines, MAX_LINE).join("\n"), lines);
+    }
+
+    #[test]
+    fn a_line_has_four_fifths_of_what_loki_takes_and_never_more_than_200_kib() {
+        assert_eq!(longest_line(256 * 1024), MAX_LINE);
+        assert_eq!(longest_line(usize::MAX), MAX_LINE);
+        assert_eq!(longest_line(100_000), 80_000);
+        assert_eq!(longest_line(10), MIN_LINE);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use super::hub::Values;
 use crate::decode::clients::Ambient;
 use crate::event::{Level, Timestamp};
 use crate::loki::entry::{Entry, EntrySink, Stream};
+use crate::loki::limits::Limits;
 use crate::names::{kind, label, meta};
-use crate::normalize::pieces;
+use crate::normalize::{fit, longest_line, pieces};
 
 /// The label `runner` of entries of no runner.
 const APP: &str = "app";
@@ -23,6 +24,7 @@ pub(super) struct AmbientWriter {
     seq: u64,
     streams: HashMap<[String; 4], Arc<Stream>>,
     sources: Values,
+    pub(super) limits: Limits,
 }
 
 impl AmbientWriter {
@@ -60,8 +62,9 @@ impl AmbientWriter {
             (meta::UNIT, unit),
             (meta::EVENT_TIME, event_time.as_str()),
         ];
-        let metadata: Vec<(&str, &str)> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let pieces = pieces(&what.text);
+        let mut metadata: Vec<(&str, &str)> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        fit(&mut metadata, &self.limits);
+        let pieces = pieces(&what.text, longest_line(self.limits.line));
         for (number, line) in pieces.iter().enumerate() {
             self.seq += 1;
             let part = format!("{}/{}", number + 1, pieces.len());

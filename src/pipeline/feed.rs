@@ -132,7 +132,10 @@ impl Feed {
                 _ => *unknown_format |= handler.line(line, normalizer, out, now),
             },
         )?;
-        tee_error.map_or(Ok(got), Err)
+        match tee_error {
+            None => Ok(got),
+            Some(e) => Err(io::Error::new(e.kind(), format!("nobody takes its copy any more: {e}"))),
+        }
     }
 
     /// Takes what was held back; the source is not read any more.
@@ -196,7 +199,11 @@ impl Handler {
         };
         let head = std::mem::take(head);
         *self = next;
-        if let Some(reason) = unknown.as_ref().filter(|_| !head.is_empty()) {
+        if head.is_empty() {
+            // Not even an empty line came.
+            return false;
+        }
+        if let Some(reason) = &unknown {
             let text =
                 Cow::Owned(format!("the input's format is not known: {reason}; its lines are kept as log lines"));
             normalizer.event(&Event { time: None, fact: Fact::Note(Note { level: Level::Warn, text }) }, now, out);
@@ -204,7 +211,7 @@ impl Handler {
         for line in head.strip_suffix(b"\n").unwrap_or(&head).split(|&b| b == b'\n') {
             self.line(line, normalizer, out, now);
         }
-        unknown.is_some() && !head.is_empty()
+        unknown.is_some()
     }
 
     /// Lines of a format that the first of them tell.

@@ -12,6 +12,7 @@ use super::intake::now;
 use super::output::{Mark, Output, OutputError};
 use crate::decode::clients::{Ambient, Answer, Clients, RunFacts, Runs};
 use crate::event::{Event, Timestamp};
+use crate::loki::limits::Limits;
 use crate::names::meta;
 use crate::normalize::{Normalizer, RunEnd, RunInfo, Snapshot};
 use crate::source::http::door::Job;
@@ -112,6 +113,13 @@ impl Hub {
         Self { jobs, clients, open }
     }
 
+    /// The same with entries that keep to these limits.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.open.ambient.limits = limits;
+        self
+    }
+
     /// Runs until nobody can hand in messages any more; then ends the runs that are on.
     pub fn run(mut self) -> HubReport {
         let mut answers = Vec::new();
@@ -186,7 +194,7 @@ impl Open {
     /// False if the entries could not be handed on.
     fn flush(&mut self) -> bool {
         // A process that takes over the queue of a dead one finds no run to end in it.
-        let mut mark = || Mark { run: Snapshot::default(), events: None };
+        let mut mark = || Mark { run: Snapshot { ended: true, ..Snapshot::default() }, events: None };
         match self.output.flush(&mut mark) {
             Ok(()) => true,
             Err(error) => {
@@ -250,7 +258,8 @@ impl Runs for Open {
         }
         self.report.runs += 1;
         let is_told_after = facts.is_told_after;
-        let normalizer = Normalizer::new(self.info(facts));
+        let mut normalizer = Normalizer::new(self.info(facts));
+        normalizer.set_limits(self.ambient.limits.clone());
         let run = Run { normalizer, is_told_after, heard: Instant::now(), heard_at: self.now, closing: None };
         self.runs.insert(key.to_owned(), run);
     }

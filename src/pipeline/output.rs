@@ -1,6 +1,6 @@
 //! Where entries go: into the queue to Loki, to standard output, or nowhere.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use serde::ser::{SerializeMap, Serializer};
@@ -64,37 +64,40 @@ impl<Q> EntrySink for ToQueue<Q> {
 impl<Q: Queue> Output for ToQueue<Q> {
     fn flush(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
         let chunks = self.encoder.take();
-        if chunks.is_empty() { Ok(()) } else { Ok(self.queue.append(chunks)?) }
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        // Text and numbers cannot fail to become JSON.
+        let mark = serde_json::to_vec(&mark()).ok();
+        Ok(self.queue.append(chunks, mark)?)
     }
 }
 
-/// `--output ndjson`: one JSON object a line.
-pub struct ToNdjson<W: Write> {
-    out: BufWriter<W>,
-    error: Option<io::Error>,
+/// `--output ndjson`: one JSON object a line. What was taken is written in one piece, so that several of these may share
+/// an output that is locked for each piece, as standard output is.
+pub struct ToNdjson<W> {
+    out: W,
+    taken: Vec<u8>,
 }
 
 impl<W: Write> ToNdjson<W> {
     /// Writes to `out`.
     pub fn new(out: W) -> Self {
-        Self { out: BufWriter::with_capacity(64 << 10, out), error: None }
+        Self { out, taken: Vec::new() }
     }
 }
 
 impl<W: Write> EntrySink for ToNdjson<W> {
     fn entry(&mut self, stream: &Arc<Stream>, entry: &Entry<'_>) {
-        if self.error.is_none() {
-            self.error = write_entry(&mut self.out, stream, entry).err();
-        }
+        write_entry(&mut self.taken, stream, entry).expect("memory takes all, and texts are all that is written");
     }
 }
 
 impl<W: Write + Send> Output for ToNdjson<W> {
     fn flush(&mut self, _: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
-        match self.error.take() {
-            Some(error) => Err(error.into()),
-            None => Ok(self.out.flush()?),
-        }
+        let written = self.out.write_all(&self.taken);
+        self.taken.clear();
+        Ok(written.and_then(|()| self.out.flush())?)
     }
 }
 

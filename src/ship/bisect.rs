@@ -57,6 +57,20 @@ impl Work {
         Self { parts, newest_first: false, refused: Vec::new() }
     }
 
+    /// Leaves out entries that have not been pushed and shall not be; they are numbered in ascending order.
+    pub(super) fn leave_out(&mut self, entries: &[usize]) {
+        for part in std::mem::take(&mut self.parts) {
+            let mut runs = Vec::new();
+            let mut start = part.range.start;
+            for entry in entries.iter().copied().filter(|entry| part.range.contains(entry)) {
+                runs.push(start..entry);
+                start = entry + 1;
+            }
+            runs.push(start..part.range.end);
+            runs.into_iter().rev().for_each(|run| self.keep_run(run));
+        }
+    }
+
     /// What to push next; `None` when all is settled.
     pub(super) fn next(&mut self) -> Option<Range<usize>> {
         while let Some(part) = self.parts.last() {
@@ -84,6 +98,13 @@ impl Work {
             Some(part) if part.range.len() > 1 => self.halve(false),
             Some(_) => self.refuse_one(refusal, &|_| None),
             None => {}
+        }
+    }
+
+    /// What is next is to be pushed in halves, because pushes of its size do not get through.
+    pub(super) fn shrink(&mut self) {
+        if self.parts.last().is_some_and(|part| part.range.len() > 1) {
+            self.halve(false);
         }
     }
 
@@ -250,6 +271,21 @@ mod tests {
         }
         assert_eq!(stored, [0, 1, 2, 3, 4, 6, 7], "in order, without the refused one");
         assert_eq!(work.take_refused().iter().map(|(entry, _)| *entry).collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_never_pushed_and_the_rest_keeps_its_order() {
+        let mut work = Work::new(10);
+        work.leave_out(&[0, 3, 4, 9]);
+        let mut pushed = Vec::new();
+        while let Some(range) = work.next() {
+            pushed.push(range);
+            work.accepted();
+        }
+        assert_eq!(pushed, [1..3, 5..9]);
+        let mut none = Work::new(2);
+        none.leave_out(&[0, 1]);
+        assert_eq!(none.next(), None);
     }
 
     #[test]

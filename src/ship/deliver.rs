@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prost::bytes::Bytes;
 use tokio::time::Instant;
 
 use super::bisect::{Refusal, Work};
+use super::late::{self, Piece, Selection};
 use super::rejected::{Rejected, RejectedEntry};
 use super::stats::Stats;
 use super::trouble::RefusedLog;
 use crate::event::Timestamp;
-use crate::loki::encode::{Packer, decode, entries_of};
+use crate::loki::encode::{Packer, entries_of, time_of};
 use crate::loki::entry::Stream;
 use crate::loki::push::{Client, Outcome, RetryClass};
 use crate::loki::reason::Reason;
@@ -24,13 +25,17 @@ const REFUSED_MAX: usize = 256;
 const ANSWER_MAX: usize = 1024;
 
 /// What the shipper remembers of a record without its entries.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) id: RecordId,
-    /// Size of its entries in bytes.
+    /// Which of its entries are meant, as the others go to other streams.
+    pub(super) selection: Selection,
+    /// Their size in bytes.
     pub(super) len: u32,
-    /// Number of its entries.
+    /// Their number.
     pub(super) count: u32,
+    /// The time of the earliest.
+    pub(super) first: Timestamp,
 }
 
 /// Records of one stream that are pushed together.
@@ -42,20 +47,45 @@ pub(super) struct Batch {
     pub(super) work: Work,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// No push of it is larger, unless a single entry is; half of what was too large.
+    pub(super) max_bytes: usize,
+    /// The smallest push of it that was too large, in bytes.
+    pub(super) too_large: Option<usize>,
+    /// Loki may have stored some of it.
+    seen: bool,
+    /// Entries, by number, that are to be offered as late ones: old before they were offered, or too far behind for Loki.
+    behind: Vec<usize>,
 }
 
 impl Batch {
     pub(super) fn new(records: Vec<Record>, loaded: Vec<Bytes>) -> Self {
         let entries = records.iter().map(|record| record.count as usize).sum();
-        Self { records, loaded, work: Work::new(entries), failures: 0 }
+        let work = Work::new(entries);
+        Self {
+            records,
+            loaded,
+            work,
+            failures: 0,
+            max_bytes: usize::MAX,
+            too_large: None,
+            seen: false,
+            behind: Vec::new(),
+        }
+    }
+}
+
+impl Batch {
+    /// Size of its entries, those that are settled included.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.iter().map(|record| record.len as usize).sum()
     }
 }
 
 /// How a delivery ended.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Every entry is pushed or kept aside.
-    Settled,
+    /// Every entry is pushed or kept aside, but those of `behind`, which go to other streams.
+    Settled { behind: Vec<(RecordId, Piece)> },
     /// To be tried again later.
     Wait { class: RetryClass, after: Option<Duration>, error: String },
 }
@@ -84,33 +114,80 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
             Ok(entries) => entries,
             Err(error) => return local(&format!("the spool cannot be read: {error}")),
         };
+        Self::set_late_aside(stream, &entries, batch);
         while let Some(range) = batch.work.next() {
-            if let Some(wait) = self.advance(stream, &entries, &mut batch.work, range).await {
+            if range.len() > 1 && entries.bytes(&range) > batch.max_bytes {
+                batch.work.shrink();
+                continue;
+            }
+            if let Some(wait) = self.advance(stream, &entries, batch, range).await {
                 return wait;
             }
             batch.failures = 0;
             if batch.work.refused_len() >= REFUSED_MAX
-                && let Some(wait) = self.keep_refused(stream, &entries, &mut batch.work)
+                && let Some(wait) = self.keep_refused(stream, &entries, batch)
             {
                 return wait;
             }
         }
-        self.keep_refused(stream, &entries, &mut batch.work).unwrap_or(Step::Settled)
+        if let Some(wait) = self.keep_refused(stream, &entries, batch) {
+            return wait;
+        }
+        Step::Settled { behind: Self::behind(stream, &entries, batch) }
+    }
+
+    /// What was set aside, in streams of its own hours.
+    fn behind(stream: &Stream, loaded: &Loaded, batch: &mut Batch) -> Vec<(RecordId, Piece)> {
+        batch.behind.sort_unstable();
+        let places: Vec<_> = batch.behind.iter().map(|entry| loaded.record_and_number(*entry)).collect();
+        let runs = places.chunk_by(|(a, _), (b, _)| a == b);
+        let pieces = runs.filter_map(|run| {
+            let (record, _) = *run.first()?;
+            // A stream that is not late has whole records only, so the numbers are those in the record.
+            let numbers = run.iter().map(|(_, number)| *number);
+            let id = batch.records.get(record)?.id;
+            Some(late::pieces(stream, &loaded.chunks[record], numbers).into_iter().map(move |piece| (id, piece)))
+        });
+        pieces.flatten().collect()
+    }
+
+    /// Sets aside what is old by now. Not called again once Loki may have seen the batch: the same entry in two streams
+    /// would be there twice.
+    fn set_late_aside(stream: &Stream, loaded: &Loaded, batch: &mut Batch) {
+        let cutoff = late::cutoff(wall_clock());
+        if batch.seen || late::is_late(stream) || batch.records.iter().all(|record| record.first >= cutoff) {
+            return;
+        }
+        let is_old = |entry: &usize| loaded.time(*entry).is_some_and(|time| time < cutoff);
+        // Those that an earlier attempt set aside are among them.
+        batch.behind = (0..loaded.counts.iter().sum()).filter(is_old).collect();
+        batch.work.leave_out(&batch.behind);
     }
 
     async fn load(&self, batch: &mut Batch) -> Result<Loaded, SpoolError> {
         let mut chunks = std::mem::take(&mut batch.loaded);
         for record in &batch.records[chunks.len()..] {
-            chunks.push(self.queue.read(record.id).await?.entries);
+            chunks.push(match self.queue.read(record.id).await {
+                Ok(chunk) => late::select(chunk.entries, &record.selection),
+                // The queue has kept it aside; the places of its entries stay, and are empty.
+                Err(SpoolError::Corrupt(_)) => Bytes::new(),
+                Err(error) => return Err(error),
+            });
         }
-        let count = batch.records.iter().map(|record| record.count as usize).sum();
-        Ok(Loaded { chunks, count, index: OnceLock::new() })
+        let counts = batch.records.iter().map(|record| record.count as usize).collect();
+        Ok(Loaded { chunks, counts, index: OnceLock::new() })
     }
 
     /// One push; what it must wait for, if it must.
-    async fn advance(&self, stream: &Stream, loaded: &Loaded, work: &mut Work, range: Range<usize>) -> Option<Step> {
+    async fn advance(&self, stream: &Stream, loaded: &Loaded, batch: &mut Batch, range: Range<usize>) -> Option<Step> {
+        let work = &mut batch.work;
         let parts = loaded.slices(&range);
-        let bytes = parts.iter().map(|part| part.len()).sum();
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        if bytes == 0 {
+            // Only entries that are lost.
+            work.accepted();
+            return None;
+        }
         let body = Bytes::from(self.pack(stream, &parts));
         drop(parts);
         let wire = body.len();
@@ -118,19 +195,24 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         let outcome = self.client.push(body).await;
         drop(flight);
         self.stats.count_outcome(&outcome);
+        batch.seen |= !matches!(outcome, Outcome::Retry { sent: false, .. });
         match outcome {
             Outcome::Accepted => {
                 self.stats.count_accepted(range.len(), bytes, wire);
                 work.accepted();
             }
             Outcome::Split { status, answer } => {
+                if range.len() > 1 {
+                    batch.max_bytes = bytes / 2;
+                    batch.too_large = Some(batch.too_large.map_or(bytes, |least| least.min(bytes)));
+                }
                 work.too_large(Refusal { status, reason: Reason::RequestTooLarge, answer: bounded(answer) });
             }
             Outcome::Refused { status, reason, answer } => {
                 let refusal = Refusal { status, reason, answer: bounded(answer) };
                 work.refused(refusal, &|entry| loaded.time(entry));
             }
-            Outcome::Retry { class, after, error } => return Some(Step::Wait { class, after, error }),
+            Outcome::Retry { class, after, error, .. } => return Some(Step::Wait { class, after, error }),
         }
         None
     }
@@ -144,8 +226,12 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
     }
 
     /// Hands over what was refused so far; what to wait for, if that failed.
-    fn keep_refused(&self, stream: &Stream, loaded: &Loaded, work: &mut Work) -> Option<Step> {
-        let refused = work.take_refused();
+    fn keep_refused(&self, stream: &Stream, loaded: &Loaded, batch: &mut Batch) -> Option<Step> {
+        let mut refused = batch.work.take_refused();
+        if !late::is_late(stream) {
+            let behind = refused.extract_if(.., |(_, refusal)| refusal.reason == Reason::TooFarBehind);
+            batch.behind.extend(behind.map(|(entry, _)| entry));
+        }
         if refused.is_empty() {
             return None;
         }
@@ -155,7 +241,7 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
             .collect();
         if let Err(error) = self.rejected.keep(&entries) {
             drop(entries);
-            work.put_back_refused(refused);
+            batch.work.put_back_refused(refused);
             return Some(local(&format!("refused entries cannot be kept aside: {error}")));
         }
         for (_, refusal) in &refused {
@@ -167,6 +253,12 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         }
         None
     }
+}
+
+/// What time it is, for the age of entries.
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 fn local(error: &str) -> Step {
@@ -198,7 +290,8 @@ impl Drop for Flight<'_> {
 /// The entries of a batch in memory.
 struct Loaded {
     chunks: Vec<Bytes>,
-    count: usize,
+    /// Number of entries of each chunk.
+    counts: Vec<usize>,
     /// Chunk and place of each entry; only made when a batch must be taken apart.
     index: OnceLock<Vec<(usize, Range<usize>)>>,
 }
@@ -206,8 +299,13 @@ struct Loaded {
 impl Loaded {
     fn index(&self) -> &[(usize, Range<usize>)] {
         self.index.get_or_init(|| {
-            let chunks = self.chunks.iter().enumerate();
-            chunks.flat_map(|(number, chunk)| entries_of(chunk).map(move |place| (number, place))).collect()
+            let chunks = self.chunks.iter().zip(&self.counts).enumerate();
+            let places = chunks.flat_map(|(number, (chunk, count))| {
+                let lost = if chunk.is_empty() { *count } else { 0 };
+                let places = entries_of(chunk).chain(std::iter::repeat_n(0..0, lost));
+                places.map(move |place| (number, place))
+            });
+            places.collect()
         })
     }
 
@@ -215,13 +313,26 @@ impl Loaded {
         self.index().get(entry).map_or(&[], |(chunk, place)| &self.chunks[*chunk][place.clone()])
     }
 
+    /// Number of its record in the batch, and its own number among the record's selected entries.
+    fn record_and_number(&self, entry: usize) -> (usize, u32) {
+        let index = self.index();
+        let record = index.get(entry).map_or(usize::MAX, |(record, _)| *record);
+        let first = index.partition_point(|(other, _)| *other < record);
+        (record, u32::try_from(entry - first).expect("a record has fewer entries"))
+    }
+
+    /// Size of these entries.
+    fn bytes(&self, range: &Range<usize>) -> usize {
+        self.slices(range).iter().map(|slice| slice.len()).sum()
+    }
+
     fn time(&self, entry: usize) -> Option<Timestamp> {
-        decode(self.entry(entry)).map(|entry| entry.time)
+        time_of(self.entry(entry))
     }
 
     /// The bytes of these entries, one slice a chunk.
     fn slices(&self, range: &Range<usize>) -> Vec<&[u8]> {
-        if *range == (0..self.count) {
+        if *range == (0..self.counts.iter().sum()) {
             return self.chunks.iter().map(AsRef::as_ref).collect();
         }
         let places = self.index().get(range.clone()).unwrap_or_default();
@@ -238,7 +349,7 @@ impl Loaded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loki::encode::Encoder;
+    use crate::loki::encode::{Encoder, decode};
     use crate::loki::entry::{Entry, EntrySink as _};
 
     #[test]
@@ -253,7 +364,7 @@ mod tests {
             }
             chunks.extend(encoder.take().into_iter().map(|chunk| chunk.entries));
         }
-        let loaded = Loaded { chunks, count: 12, index: OnceLock::new() };
+        let loaded = Loaded { chunks, counts: vec![4; 3], index: OnceLock::new() };
         for start in 0..12 {
             for end in start + 1..=12 {
                 let slices = loaded.slices(&(start..end));
@@ -266,5 +377,20 @@ mod tests {
         }
         assert_eq!(loaded.time(11), Some(Timestamp(11)));
         assert_eq!(loaded.time(12), None);
+    }
+
+    #[test]
+    fn a_lost_chunk_does_not_move_the_entries_behind_it() {
+        let stream = Stream::new(vec![("kind", "log".into())]);
+        let mut encoder = Encoder::new();
+        encoder.entry(&stream, &Entry { time: Timestamp(7), seq: 1, line: "x", metadata: &[] });
+        let chunks = vec![Bytes::new(), encoder.take().remove(0).entries];
+        let loaded = Loaded { chunks, counts: vec![3, 1], index: OnceLock::new() };
+        assert_eq!(loaded.time(2), None);
+        assert_eq!(loaded.time(3), Some(Timestamp(7)));
+        let bytes = |range| loaded.slices(&range).iter().map(|slice| slice.len()).sum::<usize>();
+        assert_eq!(bytes(0..3), 0);
+        assert_eq!(bytes(2..4), loaded.chunks[1].len());
+        assert_eq!(bytes(0..4), loaded.chunks[1].len());
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Lane {
     /// When the pending records are to be pushed.
     due: Option<Instant>,
     last_push: Option<Instant>,
+    /// Before this, the stream would go faster than [`Settings::stream_rate`].
+    free: Option<Instant>,
     /// True from a failure to the next success.
     pub(super) in_trouble: bool,
 }
@@ -54,6 +56,7 @@ impl Lane {
             parked: VecDeque::new(),
             due: None,
             last_push: None,
+            free: None,
             in_trouble: false,
         }
     }
@@ -75,14 +78,15 @@ impl Lane {
 
     /// When this lane wants to push; `None` while it flies or has nothing.
     pub(super) fn wants(&self, now: Instant, draining: bool, settings: &Settings) -> Option<Instant> {
-        match self.state {
+        let wanted = match self.state {
             State::Flying { .. } => None,
             State::Waiting { until, .. } => Some(until),
             State::Idle if draining || self.loaded_bytes >= settings.batch_bytes || !self.parked.is_empty() => {
                 self.due.map(|due| due.min(now))
             }
             State::Idle => self.due,
-        }
+        };
+        wanted.map(|at| self.free.map_or(at, |free| at.max(free)))
     }
 
     /// The batch to deliver now: the one that waited, or the next records. The lane then flies.
@@ -96,11 +100,14 @@ impl Lane {
                 return None;
             }
         };
-        match &batch {
-            Some(_) => self.last_push = Some(now),
-            None => self.state = State::Idle,
-        }
-        batch
+        let Some(mut batch) = batch else {
+            self.state = State::Idle;
+            return None;
+        };
+        self.last_push = Some(now);
+        batch.max_bytes = settings.batch_bytes;
+        self.free = settings.stream_rate.map(|rate| now + Duration::from_secs_f64(batch.bytes() as f64 / rate as f64));
+        Some(batch)
     }
 
     /// The batch was settled.
@@ -155,7 +162,8 @@ impl Lane {
     /// Until when the queue should not be read further, as this healthy stream has enough and will soon want more. A
     /// stream that is in trouble, or catching up after it, never holds up the others.
     pub(super) fn holds_reading(&self, now: Instant, settings: &Settings) -> Option<Instant> {
-        if self.in_trouble || !self.parked.is_empty() || self.loaded_bytes < settings.stream_ahead {
+        let paced = self.free.is_some_and(|free| free > now);
+        if paced || self.in_trouble || !self.parked.is_empty() || self.loaded_bytes < settings.stream_ahead {
             return None;
         }
         match self.state {
@@ -169,6 +177,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Timestamp;
     use crate::spool::RecordId;
 
     const SETTINGS: Settings = Settings {
@@ -177,6 +186,7 @@ mod tests {
         in_flight: 8,
         stream_ahead: 2000,
         ahead: 8000,
+        stream_rate: None,
     };
 
     struct Test {
@@ -196,7 +206,8 @@ mod tests {
         }
 
         fn push(&mut self, len: usize, ms: u64) {
-            let record = Record { id: RecordId(self.number), len: len as u32, count: 1 };
+            let record =
+                Record { id: RecordId(self.number), selection: None, len: len as u32, count: 1, first: Timestamp(0) };
             self.number += 1;
             let now = self.at(ms);
             self.lane.push(record, vec![0; len].into(), usize::MAX, now, &SETTINGS);
@@ -249,6 +260,22 @@ mod tests {
         assert_eq!(test.launch(60).0, [1]);
         test.lane.settled(test.at(61), &SETTINGS);
         assert_eq!(test.launch(120).0, [2], "a record above the limit goes alone");
+    }
+
+    #[test]
+    fn a_stream_stays_below_its_rate_and_does_not_hold_the_reading_for_it() {
+        let settings = Settings { stream_rate: Some(10_000), ..SETTINGS };
+        let mut test = Test::new();
+        for _ in 0..5 {
+            test.push(400, 0);
+        }
+        assert!(test.lane.launch(test.at(0), &settings).is_some(), "800 bytes");
+        test.lane.settled(test.at(1), &settings);
+        test.push(400, 1);
+        test.push(400, 1);
+        let wants = test.lane.wants(test.at(2), true, &settings).unwrap();
+        assert_eq!(wants, test.at(80), "also when draining");
+        assert!(test.lane.holds_reading(test.at(2), &settings).is_none());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub const OUTCOMES: [&str; 4] = ["accepted", "retried", "split", "refused"];
 #[derive(Debug)]
 pub struct Stats {
     read: AtomicU64,
+    late: AtomicU64,
     pushed: AtomicU64,
     pushed_bytes: AtomicU64,
     wire_bytes: AtomicU64,
@@ -38,6 +39,7 @@ impl Default for Stats {
     fn default() -> Self {
         Self {
             read: AtomicU64::new(0),
+            late: AtomicU64::new(0),
             pushed: AtomicU64::new(0),
             pushed_bytes: AtomicU64::new(0),
             wire_bytes: AtomicU64::new(0),
@@ -54,6 +56,11 @@ impl Stats {
     /// Entries read from the queue.
     pub fn read_entries(&self) -> u64 {
         self.read.load(Relaxed)
+    }
+
+    /// Entries that were given the label `late`.
+    pub fn late_entries(&self) -> u64 {
+        self.late.load(Relaxed)
     }
 
     /// Entries that Loki accepted, those sent twice counted twice.
@@ -121,6 +128,10 @@ impl Stats {
 
     pub(super) fn count_read(&self, entries: u32) {
         self.read.fetch_add(u64::from(entries), Relaxed);
+    }
+
+    pub(super) fn count_late(&self, entries: u32) {
+        self.late.fetch_add(u64::from(entries), Relaxed);
     }
 
     pub(super) fn count_start(&self) {

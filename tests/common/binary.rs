@@ -71,11 +71,6 @@ impl Done {
     pub(crate) fn err(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
-
-    /// Standard error without what testwire says itself.
-    pub(crate) fn err_of_command(&self) -> String {
-        self.err().split_inclusive('\n').filter(|line| !line.starts_with("testwire: ")).collect()
-    }
 }
 
 /// A command that runs; killed when it is dropped.

@@ -105,10 +105,23 @@ pub(crate) struct FakeLoki {
 
 impl FakeLoki {
     pub(crate) async fn start(script: impl Fn(&Push) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0", script).await
+    }
+
+    pub(crate) async fn start_at(address: &str, script: impl Fn(&Push) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        Self::start_on(listener, url, script)
+    }
+
+    /// Answers at this URL what comes from a listener of any kind.
+    pub(crate) fn start_on<L: axum::serve::Listener<Addr: std::fmt::Debug>>(
+        listener: L,
+        url: String,
+        script: impl Fn(&Push) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared { script: Box::new(script), pushes: Mutex::default(), stored: Mutex::default() });
         let router = Router::new().fallback(answer).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&shared));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { shared, url, server }
     }
@@ -136,6 +149,10 @@ impl Drop for FakeLoki {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    if !uri.path().ends_with("/push") {
+        // As a gateway that lets only pushes through.
+        return Response::builder().status(404).body(Body::empty()).unwrap();
+    }
     let (labels, entries, decoded) = read(&body);
     let push = {
         let mut pushes = shared.pushes.lock().unwrap();

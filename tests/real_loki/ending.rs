@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::binary::{Done, Scratch, Started, kill, start, text_of, until};
@@ -207,7 +208,9 @@ async fn ctrl_c_and_termination_reach_robot_which_ends_as_it_does_without_testwi
 async fn ctrl_c_and_termination_reach_pytest_which_ends_as_it_does_without_testwire() {
     let (done, recorded) = signalled(&PYTEST, "INT", NONE).await;
     assert_eq!((done.code, recorded.end().get("status")), (2, "aborted"));
-    assert_eq!(recorded.statuses()[PYTEST.waiting], "unfinished");
+    // xdist lets its workers end their tests, but not for long.
+    let waiting = &recorded.statuses()[PYTEST.waiting];
+    assert!(["unfinished", "passed"].contains(&waiting.as_str()), "{waiting}");
     let (done, recorded) = signalled(&PYTEST, "TERM", NONE).await;
     assert_eq!((done.code, recorded.end().get("status")), (143, "aborted"));
     assert_eq!(recorded.statuses()[PYTEST.waiting], "unfinished");
@@ -238,8 +241,20 @@ fn pytest_comes_to_its_own_end_when_testwire_is_killed() {
     // 98 passed without the test that waits, and the whole summary is there.
     assert!(done.out().contains("9 failed, 99 passed, 4 skipped, 5 xfailed, 1 xpassed"), "{}", done.out());
     // What happened after testwire's death waits in the event file for the next one.
-    let runs: Vec<_> = fs::read_dir(scratch.state().join("runs")).unwrap().map(|run| run.unwrap().path()).collect();
-    let [run] = &runs[..] else { panic!("{runs:?}") };
-    let events = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    let events = event_file(&scratch.state()).expect("there is an event file");
+    let events = fs::read_to_string(events).unwrap();
     assert!(events.lines().last().is_some_and(|line| line.contains("SessionFinish")), "{events}");
+}
+
+/// The first file with events of pytest's plugin below a directory.
+fn event_file(directory: &Path) -> Option<PathBuf> {
+    fs::read_dir(directory).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return event_file(&path);
+        }
+        fs::read_to_string(&path)
+            .is_ok_and(|text| text.contains("\"$report_type\"") && text.starts_with('{'))
+            .then_some(path)
+    })
 }

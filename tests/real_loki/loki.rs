@@ -20,6 +20,23 @@ pub(crate) struct Loki {
     _guard: Option<ChildStdin>,
 }
 
+/// A Loki of one test alone, which may be killed and started again with the same data at the same address.
+pub(crate) struct OwnLoki {
+    loki: Loki,
+    binary: PathBuf,
+    place: Place,
+}
+
+/// Where a Loki of ours keeps its data and answers.
+struct Place {
+    directory: PathBuf,
+    config: PathBuf,
+    /// Further arguments.
+    arguments: Vec<String>,
+    http: SocketAddr,
+    grpc: SocketAddr,
+}
+
 /// Which configuration a Loki of ours has.
 #[derive(Clone, Copy)]
 enum Config {
@@ -60,6 +77,21 @@ impl Loki {
         SHARED.get_or_init(|| Self::start(Config::Stock))
     }
 
+    /// A stock Loki of one test alone, with these arguments besides, and limits of its tenant that `/config` does not
+    /// show (the inside of `overrides.fake` of Loki's runtime configuration; may be empty).
+    pub(crate) fn own(arguments: &[&str], overrides: &str) -> OwnLoki {
+        let binary = binary();
+        let mut place = Place::new(Config::Stock);
+        place.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        if !overrides.is_empty() {
+            let file = place.directory.join("overrides.yaml");
+            std::fs::write(&file, format!("overrides: {{fake: {{{overrides}}}}}\n")).unwrap();
+            place.arguments.push(format!("-runtime-config.file={}", file.display()));
+        }
+        let guard = place.launch(&binary).unwrap_or_else(|log| panic!("Loki did not start:\n{log}"));
+        OwnLoki { loki: Self::new(format!("http://{}", place.http), Some(guard)), binary, place }
+    }
+
     /// Base URL without a slash at its end.
     pub(crate) fn url(&self) -> &str {
         &self.url
@@ -92,6 +124,31 @@ impl Loki {
     }
 }
 
+impl OwnLoki {
+    /// Kills it, as the kernel does when memory is short.
+    pub(crate) fn kill(&self) {
+        let id = std::fs::read_to_string(self.place.directory.join("pid")).unwrap();
+        crate::binary::kill(id.trim().parse().unwrap(), "KILL");
+        while TcpStream::connect(self.place.http).is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts it again after [`OwnLoki::kill`], and waits until it answers.
+    pub(crate) fn start_again(&mut self) {
+        let guard = self.place.launch(&self.binary).unwrap_or_else(|log| panic!("Loki did not start again:\n{log}"));
+        self.loki._guard = Some(guard);
+    }
+}
+
+impl std::ops::Deref for OwnLoki {
+    type Target = Loki;
+
+    fn deref(&self) -> &Loki {
+        &self.loki
+    }
+}
+
 /// A child that ends Loki when our end of its stdin closes, which the kernel does however this process ends. It also ends
 /// when Loki does. Arguments: directory of the data, then Loki and its arguments.
 const GUARD: &str = r#"
@@ -99,6 +156,7 @@ directory=$1; shift
 exec 3<&0
 "$@" >"$directory/loki.log" 2>&1 3<&- &
 loki=$!
+echo $loki >"$directory/pid"
 ( cat <&3; trap '' TERM; kill -9 $loki; sleep 0.2; rm -rf "$directory" ) >/dev/null 2>&1 &
 cleaner=$!
 wait $loki
@@ -108,49 +166,63 @@ kill $cleaner
 
 /// The address of the HTTP server and the guard's stdin, or the end of Loki's log.
 fn start_once(binary: &Path, config: Config) -> Result<(SocketAddr, ChildStdin), String> {
-    static STARTED: AtomicU32 = AtomicU32::new(0);
-    let number = STARTED.fetch_add(1, Ordering::Relaxed);
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("loki-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let file = match config {
-        Config::Shipped => Path::new(env!("CARGO_MANIFEST_DIR")).join("loki/loki.yaml"),
-        Config::Stock => {
-            let file = directory.join("stock.yaml");
-            std::fs::write(&file, STOCK).unwrap();
-            file
+    let place = Place::new(config);
+    match place.launch(binary) {
+        Ok(stdin) => Ok((place.http, stdin)),
+        Err(log) => {
+            std::fs::remove_dir_all(&place.directory).ok();
+            Err(log)
         }
-    };
-    let (http, grpc) = (free_port(), free_port());
-    let data = directory.display();
-    let mut guard = Command::new("sh")
-        .args(["-c", GUARD, "guard"])
-        .arg(&directory)
-        .arg(binary)
-        .arg(format!("-config.file={}", file.display()))
-        .arg(format!("-common.path-prefix={data}"))
-        .arg(format!("-common.storage.filesystem.chunk-directory={data}/chunks"))
-        .arg(format!("-common.storage.filesystem.rules-directory={data}/rules"))
-        .arg("-server.http-listen-address=127.0.0.1")
-        .arg(format!("-server.http-listen-port={}", http.port()))
-        .arg("-server.grpc-listen-address=127.0.0.1")
-        .arg(format!("-server.grpc-listen-port={}", grpc.port()))
-        // Tests need not wait for other ingesters, nor 10 s for the second look at the scheduler.
-        .arg("-ingester.min-ready-duration=0s")
-        .arg("-frontend.scheduler-dns-lookup-period=1s")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("sh is at hand");
-    let stdin = guard.stdin.take().expect("stdin is piped");
-    match wait_until_ready(http, &mut guard) {
-        Ok(()) => Ok((http, stdin)),
-        Err(why) => {
-            let log = std::fs::read_to_string(directory.join("loki.log")).unwrap_or_default();
-            std::fs::remove_dir_all(&directory).ok();
+    }
+}
+
+impl Place {
+    fn new(config: Config) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("loki-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let config = match config {
+            Config::Shipped => Path::new(env!("CARGO_MANIFEST_DIR")).join("loki/loki.yaml"),
+            Config::Stock => {
+                let file = directory.join("stock.yaml");
+                std::fs::write(&file, STOCK).unwrap();
+                file
+            }
+        };
+        Self { directory, config, arguments: Vec::new(), http: free_port(), grpc: free_port() }
+    }
+
+    /// Starts a Loki here and waits until it answers: the guard's stdin, or the end of Loki's log.
+    fn launch(&self, binary: &Path) -> Result<ChildStdin, String> {
+        let data = self.directory.display();
+        let mut guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(&self.directory)
+            .arg(binary)
+            .arg(format!("-config.file={}", self.config.display()))
+            .arg(format!("-common.path-prefix={data}"))
+            .arg(format!("-common.storage.filesystem.chunk-directory={data}/chunks"))
+            .arg(format!("-common.storage.filesystem.rules-directory={data}/rules"))
+            .arg("-server.http-listen-address=127.0.0.1")
+            .arg(format!("-server.http-listen-port={}", self.http.port()))
+            .arg("-server.grpc-listen-address=127.0.0.1")
+            .arg(format!("-server.grpc-listen-port={}", self.grpc.port()))
+            // Tests need not wait for other ingesters, nor 10 s for the second look at the scheduler.
+            .arg("-ingester.min-ready-duration=0s")
+            .arg("-frontend.scheduler-dns-lookup-period=1s")
+            .args(&self.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh is at hand");
+        let stdin = guard.stdin.take().expect("stdin is piped");
+        wait_until_ready(self.http, &mut guard).map(|()| stdin).map_err(|why| {
+            let log = std::fs::read_to_string(self.directory.join("loki.log")).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
-            Err(format!("{}\n({why})", lines[lines.len().saturating_sub(30)..].join("\n")))
-        }
+            format!("{}\n({why})", lines[lines.len().saturating_sub(30)..].join("\n"))
+        })
     }
 }
 

@@ -5,11 +5,22 @@
 #[path = "../common/binary.rs"]
 mod binary;
 #[cfg(test)]
+#[path = "../common/panels.rs"]
+mod dashboards;
+#[cfg(test)]
+mod delivery;
+#[cfg(test)]
 mod ending;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod loki;
+#[cfg(test)]
+mod panels;
 #[cfg(test)]
 mod plain;
 #[cfg(test)]

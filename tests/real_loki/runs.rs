@@ -6,7 +6,7 @@ use crate::projects::Reported;
 use crate::query::unique_project;
 use crate::recorded::Recorded;
 use crate::sample_runs::{SampleRun, sample_runs};
-use crate::unchanging::{lines_in_any_order, unchanging};
+use crate::unchanging::{err_of_command, lines_in_any_order, unchanging};
 
 /// Everything that must hold for a run of a sample project; `name` makes a test's name in the report from testwire's,
 /// `rounding` is how far a duration in the report may be off, in milliseconds.
@@ -132,16 +132,16 @@ fn exit_code_and_output_are_those_of_the_bare_command() {
     }
     let robot = &runs.robot;
     assert_eq!(robot.wrapped.out(), robot.bare.out());
-    assert_eq!(robot.wrapped.err_of_command(), robot.bare.err());
+    assert_eq!(err_of_command(&robot.wrapped), robot.bare.err());
     let pytest = &runs.pytest;
     assert_eq!(lines_in_any_order(&pytest.wrapped.out()), lines_in_any_order(&pytest.bare.out()));
-    assert_eq!(pytest.wrapped.err_of_command(), pytest.bare.err());
+    assert_eq!(err_of_command(&pytest.wrapped), pytest.bare.err());
     let go = &runs.go;
     assert_eq!(
         lines_in_any_order(&without_times(&go.wrapped.stdout)),
         lines_in_any_order(&without_times(&go.bare.stdout))
     );
-    assert_eq!(go.wrapped.err_of_command(), go.bare.err());
+    assert_eq!(err_of_command(&go.wrapped), go.bare.err());
 }
 
 /// `go test -json` without its times.
@@ -198,7 +198,7 @@ fn output_in_a_certain_order_is_the_same_to_the_line() {
                 assert_eq!(wrapped.code, bare.code, "{argv:?}");
                 let (ours, theirs) = (unchanging(&wrapped.out()), unchanging(&bare.out()));
                 assert!(ours == theirs, "{argv:?}\n--- through testwire\n{ours}\n--- bare\n{theirs}");
-                assert_eq!(unchanging(&wrapped.err_of_command()), unchanging(&bare.err()), "{argv:?}");
+                assert_eq!(unchanging(&err_of_command(&wrapped)), unchanging(&bare.err()), "{argv:?}");
             });
         }
     });

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::binary::Done;
+
 /// Numbers with a fraction (they are times), addresses, numbers of goroutines, and the width of rulers.
 pub(crate) fn unchanging(text: &str) -> String {
     text.split_inclusive('\n').map(line).collect()
@@ -36,6 +38,11 @@ fn line(line: &str) -> String {
     out.push_str(rest);
     out.push_str(if ruled.is_some() { "\n" } else { "" });
     out
+}
+
+/// Standard error without what testwire says itself.
+pub(crate) fn err_of_command(done: &Done) -> String {
+    done.err().split_inclusive('\n').filter(|line| !line.starts_with("testwire: ")).collect()
 }
 
 /// Each line and how often it is there, where the order depends on which worker was faster. Workers have no numbers, and

@@ -82,14 +82,15 @@ fn in_foreground() -> bool {
 
 fn cannot_start(program: &OsString, error: &io::Error) -> Failure {
     let name = program.to_string_lossy();
-    let hint = match error.kind() {
+    // The codes are those of a shell, so that a script sees the same with testwire and without.
+    let (exit, hint) = match error.kind() {
         io::ErrorKind::NotFound => {
-            "check the name, or give its path; shell syntax needs a shell: testwire run -- sh -c '…'"
+            (Exit::NotFound, "check the name, or give its path; shell syntax needs a shell: testwire run -- sh -c '…'")
         }
-        io::ErrorKind::PermissionDenied => "it is a directory, or not executable (chmod +x)",
-        _ => "try the command without testwire",
+        io::ErrorKind::PermissionDenied => (Exit::CannotRun, "it is a directory, or not executable (chmod +x)"),
+        _ => (Exit::CannotRun, "try the command without testwire"),
     };
-    Failure::new(Exit::Usage, format!("cannot run {name}")).cause(error).hint(hint)
+    Failure::new(exit, format!("cannot run {name}")).cause(error).hint(hint)
 }
 
 impl Ended {

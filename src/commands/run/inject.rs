@@ -1,7 +1,7 @@
 //! Recognises the runner in a command line and gets its events out of it by its own means.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Runners that `testwire run` can make speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +37,10 @@ pub(super) struct Injection {
     pub argv: Vec<OsString>,
     /// Environment variables to set for it.
     pub env: Vec<(&'static str, OsString)>,
+    /// The file that its listener writes; empty if it has none.
+    pub(super) events: PathBuf,
     /// What was done, in one line; empty if nothing.
     pub note: String,
-}
-
-impl Injection {
-    /// The command as it is.
-    pub(super) fn none(argv: &[OsString], run_id: &str) -> Self {
-        let env = vec![("TESTWIRE_RUN_ID", run_id.into())];
-        Self { runner: Runner::Plain, argv: argv.to_vec(), env, note: String::new() }
-    }
 }
 
 /// Names the runner of a command line: the first word that is one, wherever it stands (`uv run pytest`,
@@ -71,41 +65,50 @@ pub(super) fn wants_json(argv: &[OsString]) -> bool {
     argv.iter().any(|arg| matches!(arg.to_str(), Some("-json" | "--json" | "-json=true" | "--json=true")))
 }
 
-/// Plans how to run `argv` so that its events can be had. `listeners` is the directory with testwire's listeners,
-/// `events` the file that they write, `env` gives the present environment.
-pub(super) fn inject(
-    argv: &[OsString],
-    listeners: &Path,
-    events: &Path,
-    run_id: &str,
-    env: impl Fn(&str) -> Option<OsString>,
-) -> Injection {
-    let runner = recognise(argv);
-    let mut plan = Injection { runner, ..Injection::none(argv, run_id) };
-    match runner {
-        Runner::Plain => {}
-        Runner::GoTest => {
-            if !wants_json(argv) {
-                let is_test = |w: &[OsString]| w.last().is_some_and(|a| a == "test");
-                if let Some(at) = argv.windows(2).position(is_test) {
-                    plan.argv.insert(at + 2, "-json".into());
-                    plan.note = "added -json to go test; its output is shown as text".into();
-                }
-            }
-        }
-        Runner::Pytest | Runner::Robot => {
-            let (name, own, note) = if runner == Runner::Pytest {
-                ("PYTEST_ADDOPTS", "-p testwire_pytest", "added the pytest plugin testwire_pytest")
-            } else {
-                let listeners = "--listener testwire_robot.Listener --listener testwire_robot.Keywords";
-                ("ROBOT_OPTIONS", listeners, "added the Robot Framework listener testwire_robot")
-            };
-            plan.note = format!("{note} through {name}");
-            plan.env.push((name, joined(own, " ", env(name))));
-            plan.env.push(("PYTHONPATH", joined(listeners, ":", env("PYTHONPATH"))));
-            plan.env.push(("TESTWIRE_EVENTS", events.into()));
+/// What a listener needs to know.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    /// Directory with testwire's listeners.
+    pub(super) listeners: PathBuf,
+    /// The file that they write.
+    pub(super) events: PathBuf,
+    /// The run.
+    pub(super) run_id: &'a str,
+}
+
+/// How to run a command whose events are on its standard output, or that has none.
+pub(super) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) -> Injection {
+    let env = vec![("TESTWIRE_RUN_ID", run_id.into())];
+    let mut plan = Injection { runner, argv: argv.to_vec(), env, events: PathBuf::new(), note: String::new() };
+    if runner == Runner::GoTest && !wants_json(argv) {
+        let is_test = |words: &[OsString]| words.last().is_some_and(|word| word == "test");
+        if let Some(at) = argv.windows(2).position(is_test) {
+            plan.argv.insert(at + 2, "-json".into());
+            plan.note = "added -json to go test; its output is shown as text".into();
         }
     }
+    plan
+}
+
+/// How to run a command whose runner loads a listener. `env` gives the present environment.
+pub(super) fn with_listener(
+    runner: Runner,
+    argv: &[OsString],
+    place: &Place<'_>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Injection {
+    let mut plan = without_listener(runner, argv, place.run_id);
+    let (name, own, note) = if runner == Runner::Pytest {
+        ("PYTEST_ADDOPTS", "-p testwire_pytest", "added the pytest plugin testwire_pytest")
+    } else {
+        let listeners = "--listener testwire_robot.Listener --listener testwire_robot.Keywords";
+        ("ROBOT_OPTIONS", listeners, "added the Robot Framework listener testwire_robot")
+    };
+    plan.note = format!("{note} through {name}");
+    plan.env.push((name, joined(own, " ", env(name))));
+    plan.env.push(("PYTHONPATH", joined(&place.listeners, ":", env("PYTHONPATH"))));
+    plan.env.push(("TESTWIRE_EVENTS", place.events.clone().into()));
+    plan.events.clone_from(&place.events);
     plan
 }
 
@@ -149,7 +152,7 @@ mod tests {
 
     #[test]
     fn go_test_gets_json_once() {
-        let plan = |words: &[&str]| inject(&argv(words), Path::new("/l"), Path::new("/e"), "r", |_| None).argv;
+        let plan = |words: &[&str]| without_listener(Runner::GoTest, &argv(words), "r").argv;
         assert_eq!(plan(&["go", "test", "./..."]), argv(&["go", "test", "-json", "./..."]));
         assert_eq!(plan(&["go", "test", "-json", "./..."]), argv(&["go", "test", "-json", "./..."]));
         assert_eq!(plan(&["go", "test"]), argv(&["go", "test", "-json"]));
@@ -158,7 +161,8 @@ mod tests {
     #[test]
     fn what_the_user_had_in_the_environment_is_kept() {
         let env = |name: &str| (name == "PYTEST_ADDOPTS").then(|| OsString::from("-q"));
-        let plan = inject(&argv(&["pytest"]), Path::new("/l"), Path::new("/e"), "r", env);
+        let place = Place { listeners: "/l".into(), events: "/e".into(), run_id: "r" };
+        let plan = with_listener(Runner::Pytest, &argv(&["pytest"]), &place, env);
         let get = |name: &str| plan.env.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_str().unwrap().to_owned());
         assert_eq!(get("PYTEST_ADDOPTS").unwrap(), "-p testwire_pytest -q");
         assert_eq!(get("PYTHONPATH").unwrap(), "/l");

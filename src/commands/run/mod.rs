@@ -11,8 +11,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::events_file;
-use super::session::{Ends, Session, run_info};
+use super::session::{Ends, Opened, Session, run_info};
+use super::shipping::limits;
 use super::status_line::StatusLine;
 use crate::config::Settings;
 use crate::decode::Format;
@@ -23,7 +23,7 @@ use crate::pipeline::feed::{Feed, Handler, PassThrough};
 use crate::source::Source;
 use crate::source::follow::Follow;
 use child::{Child, Ended};
-use inject::{Injection, Runner, inject, wants_json};
+use inject::{Injection, Place, Runner, recognise, wants_json, with_listener, without_listener};
 
 /// Runs `argv` and ends with its exit code, whatever becomes of the delivery. Without `injection` the command is run as it
 /// is: its output lines are log lines, and its exit code is the result.
@@ -31,25 +31,34 @@ use inject::{Injection, Runner, inject, wants_json};
 /// # Errors
 /// Before the command was started only: no such command, no spool.
 pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Result<ExitCode, Failure> {
-    let info = run_info(settings, "");
-    let directory = events_file::directory(&settings.state_dir, &info.run_id);
-    let events = events_file::create(&directory, &info).map_err(|e| {
-        let what = format!("cannot write to {}", directory.display());
-        Failure::new(Exit::Spool, what).cause(&e).hint("choose another directory with --state-dir")
-    })?;
-    let plan = plan(settings, argv, &events, injection)?;
-    let (child, feeds) = start(&plan, argv, &events)?;
+    let runner = if injection { recognise(argv) } else { Runner::Plain };
+    let mut info = run_info(settings, runner.label());
+    info.command = argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let limits = limits(settings).await;
+    let opened = Opened::new(settings, &limits)?;
+    let name = opened.name().to_owned();
+    let plan = match runner {
+        Runner::Robot | Runner::Pytest => {
+            let events = opened.event_file(settings, &info)?;
+            let listeners = listeners::install(&settings.state_dir)
+                .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
+            with_listener(runner, argv, &Place { listeners, events, run_id: &info.run_id }, |name| {
+                std::env::var_os(name)
+            })
+        }
+        Runner::GoTest | Runner::Plain => without_listener(runner, argv, &info.run_id),
+    };
+    let (child, feeds) = start(&plan, argv).inspect_err(|_| Opened::remove_event_file(&name, settings))?;
     let mut normalizer = Normalizer::new(info);
-    normalizer.set_runner(plan.runner.label());
-    normalizer.set_command(argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" "));
-    let mut session = Session::start(settings, feeds, normalizer, Ends::WhenTold)?;
+    normalizer.set_limits(limits);
+    let mut session = opened.begin(settings, feeds, normalizer, Ends::WhenTold)?;
     session.announce(&plan.note);
     let ended = attend(child, &session, StatusLine::new(settings)).await?;
     session.end(ended.run_end());
     let outcome = session.finish().await;
     outcome.summarise();
     if outcome.is_safe() {
-        std::fs::remove_dir_all(&directory).ok();
+        Opened::remove_event_file(&name, settings);
     }
     Ok(ended.exit_code())
 }
@@ -64,26 +73,15 @@ async fn attend(mut child: Child, session: &Session, mut line: StatusLine) -> Re
     }
 }
 
-fn plan(settings: &Settings, argv: &[OsString], events: &Path, injection: bool) -> Result<Injection, Failure> {
-    let env = |name: &str| std::env::var_os(name);
-    let run_id = settings.run.run_id.as_str();
-    if !injection {
-        return Ok(Injection::none(argv, run_id));
-    }
-    let listeners = listeners::install(&settings.state_dir)
-        .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
-    Ok(inject(argv, &listeners, events, run_id, env))
-}
-
 /// Starts the command with what its runner needs, and says how its events come.
-fn start(plan: &Injection, typed: &[OsString], events: &Path) -> Result<(Child, Vec<Feed>), Failure> {
+fn start(plan: &Injection, typed: &[OsString]) -> Result<(Child, Vec<Feed>), Failure> {
     let no_pipe = |e: io::Error| Failure::new(Exit::Spool, "cannot make a pipe").cause(&e);
     let spawn = |out, err| Child::start(&plan.argv, &plan.env, out, err);
     match plan.runner {
         // Their output is not touched at all: a run must outlive testwire, and a terminal stays a terminal for it.
         Runner::Robot | Runner::Pytest => {
             let format = if plan.runner == Runner::Robot { Format::Robot } else { Format::Pytest };
-            Ok((spawn(None, None)?, vec![follow(events, format)]))
+            Ok((spawn(None, None)?, vec![follow(&plan.events, format)]))
         }
         Runner::GoTest => {
             let (reader, writer) = io::pipe().map_err(no_pipe)?;

@@ -70,6 +70,3 @@ pub const LOADER_PATH: Setting = Setting {
     help: "Another path than /loader at which pytest-rt and nose2rt are heard",
     more: "",
 };
-
-/// What `listen` has beside the others.
-pub const ALL: &[&Setting] = &[&LISTEN, &TOKEN_FILE, &ALLOW_OPEN, &MAX_BODY, &RUN_TIMEOUT, &LOADER_PATH];

@@ -1,7 +1,7 @@
 //! Requests of HTTP clients → facts about runs, and the answers that the clients need.
 //!
 //! Each client has a file: `parse` turns a body into a message, without state and before anything is queued; the state
-//! machine turns messages into events of the runs that it knows. Wire formats: `docs/client-protocols.md`.
+//! machine turns messages into events of the runs that it knows.
 
 mod json;
 pub mod loader;
@@ -11,8 +11,8 @@ pub mod realtime;
 pub mod resultsdb;
 pub mod stpt;
 
+use core::net::IpAddr;
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use crate::event::{Event, Level, Timestamp};
 

@@ -1,4 +1,4 @@
-//! RealtimeResults, a Robot Framework listener with a log tailer and a metric scraper: `docs/client-protocols.md` §1.
+//! RealtimeResults, a Robot Framework listener with a log tailer and a metric scraper.
 //!
 //! Its events name no run. A run begins with a suite that belongs into no open one and ends with the end of that suite; a
 //! listener has one test open at a time, and events of another machine are of another run. Under Robot ≤ 6 no start is

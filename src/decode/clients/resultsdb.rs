@@ -1,4 +1,4 @@
-//! WebKit's results database: `docs/client-protocols.md` §2.
+//! WebKit's results database.
 //!
 //! A document holds a whole run that is over. Its times are its own, and its id follows from what the database keys it by,
 //! so that the same document sent again becomes the same entries, which Loki stores once. Another document under the same

@@ -1,4 +1,4 @@
-//! System Test Progress Tracking: `docs/client-protocols.md` §4.
+//! System Test Progress Tracking.
 //!
 //! A machine announces its whole plan with a dry run, then the start and end of each test by its file. Nothing ends a run:
 //! it is over when every planned test has a result, when the machine announces another one, or by the timeout. A file may

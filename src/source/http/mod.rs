@@ -166,7 +166,9 @@ fn exchange(
             ended = serving.as_mut() => ended,
             () = told(&mut stop) => {
                 serving.as_mut().graceful_shutdown();
-                serving.await
+                // A stream of events may go on for ever; what came of it has been taken.
+                let Ok(ended) = tokio::time::timeout(LAST_REQUESTS, serving).await else { return };
+                ended
             }
         };
         if let Err(error) = ended {

@@ -170,9 +170,9 @@ fn pytest_result(fields: &Fields) -> (Status, String, String) {
 fn message_of(text: &str) -> String {
     let marked = |line: &&str| line.starts_with("E ") || *line == "E";
     let lines: Vec<&str> = text.lines().collect();
-    let end = lines.iter().rposition(|line| marked(&line)).map_or(0, |last| last + 1);
+    let end = lines.iter().rposition(marked).map_or(0, |last| last + 1);
     let error = lines.get(..end).unwrap_or_default();
-    let begin = error.iter().rposition(|line| !marked(&line)).map_or(0, |before| before + 1);
+    let begin = error.iter().rposition(|line| !marked(line)).map_or(0, |before| before + 1);
     let error: Vec<&str> = error.iter().skip(begin).map(|line| line.strip_prefix('E').unwrap_or(line).trim()).collect();
     if error.is_empty() {
         return lines.iter().rev().find(|line| !line.trim().is_empty()).unwrap_or(&"").trim().to_owned();

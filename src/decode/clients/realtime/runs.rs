@@ -1,8 +1,8 @@
 //! Which run an event is of, and what it says.
 
+use core::net::IpAddr;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::json::{self, Fields};
