@@ -62,6 +62,13 @@ pub enum Invocation {
         /// How many days back to look.
         days: u16,
     },
+    /// Send refused entries again.
+    Import {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Files of refused entries; at least one.
+        files: Vec<PathBuf>,
+    },
     /// Deliver what dead processes left.
     Flush {
         /// Settings.
@@ -152,6 +159,19 @@ enum Command {
         /// How many days back to look for it
         #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u16).range(1..))]
         days: u16,
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// Send entries again that Loki refused, once the cause is mended
+    ///
+    /// Takes files that testwire keeps in rejected/ below the state directory, where each refused entry stands with Loki's
+    /// answer; and what --output ndjson prints. Nothing else yet: no reports, no event files. A file whose entries are in the
+    /// spool is renamed to FILE.sent; what is refused again is kept in rejected/ again.
+    #[command(after_long_help = examples::IMPORT, after_help = examples::MORE)]
+    Import {
+        /// Files of refused entries: rejected/*.ndjson
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
         #[command(flatten)]
         typed: Typed,
     },
@@ -252,6 +272,7 @@ where
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
         Command::Audit { run, days, typed } => Invocation::Audit { settings: load(&typed)?, run, days },
+        Command::Import { files, typed } => Invocation::Import { settings: load(&typed)?, files },
         Command::Flush { typed } => Invocation::Flush { settings: load(&typed)? },
         Command::Status { json, typed } => Invocation::Status { settings: load(&typed)?, json },
         Command::Completions { shell } => Invocation::Completions { shell },

@@ -26,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // The data path.
     ("pipeline", &["event", "names", "source", "decode", "normalize", "spool", "loki::entry", "loki::encode", "ship"]),
     // What was typed. Secrets and ways to log in are the client's plain types, formats the decoders'.
-    ("config", &["event::Timestamp", "exit", "names", "loki::push"]),
+    ("config", &["event::Timestamp", "exit", "names", "loki::push", "loki::tls"]),
     ("cli", &["config", "decode::Format", "exit"]),
     // The rim: it puts everything together.
     (

@@ -33,7 +33,7 @@ impl Written {
     }
 
     fn number(&self, name: &str) -> u64 {
-        self.metadata[name].parse().unwrap()
+        self.metadata[name].parse().expect("a counter is a number")
     }
 }
 
@@ -106,7 +106,7 @@ impl Run {
     }
 
     fn last(&self) -> &Written {
-        self.sink.0.last().unwrap()
+        self.sink.0.last().expect("something was written")
     }
 }
 

@@ -58,6 +58,14 @@ Examples:
   testwire check --config-file ci/testwire.toml --config
   TESTWIRE_LOKI_URL=https://logs.example.org testwire check";
 
+pub(super) const IMPORT: &str = "\
+Examples:
+  testwire import ~/.local/state/testwire/rejected/2026-11-20.ndjson
+  testwire import --state-dir /var/lib/testwire /var/lib/testwire/rejected/2026-11-20.ndjson
+
+Exit code: 0, or 2 wrong command line, 3 wrong setting, 4 a file cannot be read or holds something else (nothing is sent), \
+5 entries are left for the next start, 6 Loki refused entries again, 7 the spool cannot be used.";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   testwire completions bash > ~/.local/share/bash-completion/completions/testwire

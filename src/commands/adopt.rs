@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::events_file::{self, Found};
-use super::session::{client, ship_settings, spool_settings};
+use super::shipping::{client, ship_settings, spool_settings};
 use super::totals::Totals;
 use crate::config::Settings;
 use crate::decode::Format;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::session::client;
+use super::shipping::client;
 use crate::config::Settings;
 use crate::event::Timestamp;
 use crate::exit::{Exit, Failure};

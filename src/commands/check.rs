@@ -9,7 +9,8 @@ use std::time::Duration;
 use rustix::termios::tcgetwinsize;
 use tokio::time::{Instant, sleep};
 
-use super::session::{client, run_info};
+use super::session::run_info;
+use super::shipping::client;
 use crate::config::{Auth, Origin, Settings};
 use crate::event::Timestamp;
 use crate::exit::{Exit, Failure};

@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::outcome::{Outcome, dashboard_link};
-use super::session::{Ends, Session, client, run_info};
+use super::session::{Ends, Outcome, Session, dashboard_link, run_info};
+use super::shipping::client;
 use super::status_line::{StatusLine, progress_text};
 use crate::config::{Name, Origin, Output, Settings, setting};
 use crate::decode::Format;

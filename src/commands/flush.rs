@@ -1,7 +1,7 @@
 //! `testwire flush`: delivers what ended or killed processes left.
 
 use super::adopt::Adoption;
-use super::session::limits;
+use super::shipping::limits;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 

@@ -5,28 +5,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::adopt::Adoption;
 use super::events_file;
-use super::outcome::{Outcome, Says, link};
+use super::shipping::{Says, Shipping, eprint_line, limits};
 use super::status_line::{progress_text, seconds};
-use super::totals::Totals;
 use crate::config::{Output as Destination, Settings};
+use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
 use crate::loki::limits::Limits;
-use crate::loki::push::{Client, Transport};
 use crate::names::meta;
 use crate::normalize::{Normalizer, RunEnd, RunInfo};
 use crate::pipeline::feed::Feed;
 use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
-use crate::ship::{DeliveryState, Drain, RejectedFiles, Shipper};
-use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
-
-/// How long a start may wait for Loki to tell its limits; a Loki near by takes some 5 ms.
-const LIMITS_PATIENCE: Duration = Duration::from_millis(500);
+use crate::ship::DeliveryState;
+use crate::spool::Queue as _;
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +46,15 @@ pub(super) struct Session {
     says: Says,
 }
 
-/// A queue on its way to Loki, and what earlier processes left.
-struct Shipping {
-    state_dir: PathBuf,
-    adoption: Adoption,
-    shipper: Shipper<DiskQueue>,
-    queue: Arc<DiskQueue>,
+/// How it all ended.
+pub(super) struct Outcome {
+    /// What the intake saw.
+    pub report: Report,
+    /// Entries that Loki has not got.
+    left: u64,
+    rejected: u64,
+    last_error: Option<String>,
+    says: Says,
 }
 
 /// What is known of a run before it begins.
@@ -80,42 +77,6 @@ pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
         shard: text(&run.shard),
         command: String::new(),
         metadata,
-    }
-}
-
-/// How the spool works, as configured.
-pub(super) fn spool_settings(settings: &Settings) -> spool::Settings {
-    spool::Settings::new(settings.spool_max, settings.fsync)
-}
-
-/// How entries are shipped, as configured and as Loki's limits ask for.
-pub(super) fn ship_settings(settings: &Settings, limits: &Limits) -> crate::ship::Settings {
-    crate::ship::Settings { linger: settings.linger, ..crate::ship::Settings::default() }
-        .below_sharding(limits.shard_rate)
-}
-
-/// A client for the configured Loki; the secrets are read here.
-///
-/// # Errors
-/// If a secret or certificate cannot be read, or the URL is unusable.
-pub(super) fn client(settings: &Settings) -> Result<Client, Failure> {
-    let loki = &settings.loki;
-    let transport = Transport {
-        tenant: loki.tenant.as_ref().map(|t| t.as_str().to_owned()),
-        auth: loki.auth.credentials()?,
-        headers: loki.headers.clone(),
-        tls: loki.tls.clone(),
-        ..Transport::new(loki.url.as_str())
-    };
-    Client::new(&transport).map_err(|e| Failure::new(Exit::Config, "cannot make the HTTP client").cause(&e))
-}
-
-/// What the configured Loki takes, as far as it says so soon.
-pub(super) async fn limits(settings: &Settings) -> Limits {
-    // A client that cannot be made is an error later, when it is needed.
-    match client(settings) {
-        Ok(client) if settings.output == Destination::Loki => client.limits(LIMITS_PATIENCE).await.unwrap_or_default(),
-        _ => Limits::default(),
     }
 }
 
@@ -275,71 +236,92 @@ impl Session {
     }
 }
 
-impl Shipping {
-    fn start(settings: &Settings, name: &str, limits: &Limits) -> Result<Self, Failure> {
-        let client = client(settings)?;
-        let dir = spool::folder(&settings.state_dir).join(name);
-        let queue = Arc::new(DiskQueue::create(&dir, spool_settings(settings)).map_err(unusable)?);
-        let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings, limits));
-        Ok(Self { state_dir: settings.state_dir.clone(), adoption: Adoption::start(settings, limits)?, shipper, queue })
+impl Outcome {
+    /// True if every entry has arrived or is in the spool, where the next process finds it.
+    pub(super) fn is_safe(&self) -> bool {
+        self.report.output_error.is_none()
     }
 
-    /// Removes the queue if nothing is left in it, and waits for what earlier processes left, up to `limit`.
-    async fn end(self, limit: Duration, says: &Says) {
-        self.shipper.abort();
-        Totals::add(&self.state_dir, self.shipper.stats());
-        match self.queue.remove() {
-            Ok(()) | Err(SpoolError::NotEmpty) => {}
-            // Everything has arrived, so this is no failure of the command.
-            Err(error) => tracing::warn!("{error}"),
-        }
-        let earlier = self.adoption.finish(limit).await;
-        if earlier.queues > 0 {
-            says.line(&earlier.to_string());
-        }
+    /// Says how the run and the delivery ended.
+    pub(super) fn summarise(&self) {
+        self.says.line(&self.text());
+        self.warn();
     }
 
-    /// Entries that are left when all were sent, the time is over, or a signal came.
-    async fn drain(&mut self, limit: Duration, says: &Says) -> u64 {
-        self.queue.close();
-        // From the beginning: a second Ctrl-C may come right after the first, which ended the run.
-        let stop = async {
-            let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind).ok());
-            let [interrupt, terminate] = &mut signals;
-            match (interrupt, terminate) {
-                (Some(a), Some(b)) => tokio::select! { _ = a.recv() => {}, _ = b.recv() => {} },
-                _ => std::future::pending().await,
+    /// The same in a line, without what went wrong with the delivery.
+    pub(super) fn text(&self) -> String {
+        let report = &self.report;
+        let mut text = match report.status {
+            None => "no run was seen".to_owned(),
+            Some(status) => {
+                let time = seconds(report.elapsed);
+                format!("{} {} in {time}", status.as_str().to_uppercase(), report.counters.summary())
             }
         };
-        tokio::select! {
-            drained = Self::drain_within(&mut self.shipper, &self.queue, limit, says) => if drained == Drain::Drained {
-                return 0;
-            },
-            () = stop => self.shipper.abort(),
+        if self.says.link.is_some() {
+            let sent = report.entries.saturating_sub(self.left + self.rejected);
+            text.push_str(&format!("; {sent} of {} entries in Loki", report.entries));
         }
-        self.queue.backlog().entries
+        text
     }
 
-    /// Says so if it takes longer than one would notice.
-    async fn drain_within(shipper: &mut Shipper<DiskQueue>, queue: &DiskQueue, limit: Duration, says: &Says) -> Drain {
-        let begun = Instant::now();
-        let patience = Duration::from_secs(1).min(limit);
-        // A drain that reaches its own limit ends the shipping, so this one is left before that.
-        if let Ok(drained) = tokio::time::timeout(patience, shipper.drain(limit)).await {
-            return drained;
+    /// Says what went wrong, if anything did.
+    pub(super) fn warn(&self) {
+        let report = &self.report;
+        if self.left > 0 {
+            let why = self.last_error.as_deref().unwrap_or("it did not answer in time");
+            eprint_line(&format!(
+                "warning: {} entries wait in the spool for Loki at {}: {why}; the next start or `testwire flush` delivers them",
+                self.left, self.says.loki
+            ));
         }
-        let left = limit.saturating_sub(begun.elapsed());
-        says.line(&format!(
-            "{} entries wait for Loki at {}; giving it {} (Ctrl-C: no longer)",
-            queue.backlog().entries,
-            says.loki,
-            seconds(left)
-        ));
-        shipper.drain(left).await
+        if self.rejected > 0 {
+            eprint_line(&format!(
+                "warning: Loki refused {} entries; they are kept in rejected/ with its answer",
+                self.rejected
+            ));
+        }
+        if let Some(error) = &report.input_error {
+            eprint_line(&format!("error: an input could not be read to its end: {error}"));
+        }
+        if let Some(error) = &report.output_error {
+            eprint_line(&format!("error: {error}"));
+        }
+        if report.unknown_format {
+            eprint_line(
+                "warning: the input's format was not recognised, so every line was kept as a log line; name it with --format",
+            );
+        }
+    }
+
+    /// The exit code of a command that only forwards. `judge`: a failed run is a failure.
+    pub(super) fn exit(&self, judge: bool) -> Exit {
+        let failed = matches!(self.report.status, Some(RunStatus::Failed | RunStatus::Aborted));
+        if self.report.input_error.is_some() || self.report.output_error.is_some() {
+            Exit::Input
+        } else if judge && failed {
+            Exit::RunFailed
+        } else if self.left > 0 {
+            Exit::Undelivered
+        } else if self.rejected > 0 {
+            Exit::Rejected
+        } else {
+            Exit::Ok
+        }
     }
 }
 
-fn unusable(error: SpoolError) -> Failure {
-    Failure::new(Exit::Spool, "the spool cannot be used").cause(&error)
+/// The run on the `live` dashboard.
+fn link(settings: &Settings, info: &RunInfo) -> String {
+    let variables = [("var-project", &info.project), ("var-env", &info.env), ("var-run_id", &info.run_id)];
+    let variables = variables.map(|(name, value)| (name, value.as_str()));
+    dashboard_link(settings, "testwire-live", &variables, crate::pipeline::intake::now().0 / 1_000_000)
+}
+
+/// A dashboard with these variables, from a minute before `began`, in milliseconds since the epoch, until now.
+pub(super) fn dashboard_link(settings: &Settings, uid: &str, variables: &[(&str, &str)], began: i64) -> String {
+    let base = settings.grafana_url.join(&format!("/d/{uid}"));
+    let from = (began - 60_000).to_string();
+    let query = variables.iter().copied().chain([("from", from.as_str()), ("to", "now")]);
+    reqwest::Url::parse_with_params(&base, query).map_or(base, String::from)
 }

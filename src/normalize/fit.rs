@@ -9,13 +9,15 @@ const PAIRS_FREE: usize = 4;
 /// A value is not cut below this many bytes.
 const LEAST: usize = 32;
 
-/// Makes the metadata of an entry fit: leaves out attributes, and then others from the end, if there are too many pairs;
+/// Makes the metadata of an entry fit: leaves out attributes, and then others from the end, if there are too many pairs
+/// (but not `entries`, by which a run is proved whole);
 /// cuts values, the largest first, if they are too long together. A tenth of the size is kept free.
 pub(super) fn fit(pairs: &mut Vec<(&str, &str)>, limits: &Limits) {
     let most = limits.metadata_pairs.saturating_sub(PAIRS_FREE).max(1);
     while pairs.len() > most {
         let attribute = pairs.iter().rposition(|(name, _)| name.starts_with(meta::ATTR_PREFIX));
-        pairs.remove(attribute.unwrap_or(pairs.len() - 1));
+        let other = || pairs.iter().rposition(|(name, _)| *name != meta::ENTRIES);
+        pairs.remove(attribute.or_else(other).unwrap_or(0));
     }
     let budget = limits.metadata / 10 * 9;
     let mut size: usize = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -65,6 +67,6 @@ mod tests {
         fit(&mut pairs, &limits(1000, PAIRS_FREE + 3));
         assert_eq!(pairs, [("run_id", "r"), ("passed", "3"), ("entries", "4")]);
         fit(&mut pairs, &limits(1000, 0));
-        assert_eq!(pairs, [("run_id", "r")]);
+        assert_eq!(pairs, [("entries", "4")]);
     }
 }

@@ -65,7 +65,8 @@ fn fault(rows: &[Row], missing: u64) -> Option<String> {
     }
     let mut left: Vec<i64> = (1..=entries as i64).map(|seq| seq % 1000).collect();
     let mut found: Vec<i64> = rows.iter().map(|row| row.time.rem_euclid(1000)).collect();
-    (left.sort_unstable(), found.sort_unstable());
+    left.sort_unstable();
+    found.sort_unstable();
     (missing == 0 && left != found).then(|| "the sequence has holes".into())
 }
 
@@ -243,6 +244,34 @@ async fn three_entries_of_10000_that_loki_refuses_are_kept_aside_and_told_by_the
     let lines: Vec<_> = rows.iter().filter(|row| row.get("source") == "app").map(|row| row.line.as_str()).collect();
     let expected: Vec<_> = (0..TESTS).map(|number| format!("line {number:05}")).collect();
     assert_eq!(lines, expected);
+}
+
+#[tokio::test]
+async fn entries_are_made_to_fit_what_loki_says_of_its_limits() {
+    let limits = [
+        "-distributor.max-line-size=10KB",
+        "-validation.max-length-label-value=25",
+        "-limits.max-structured-metadata-size=2KB",
+        "-limits.max-structured-metadata-entries-count=20",
+    ];
+    let loki = Loki::own(&limits, "");
+    let (project, scratch, start) = (unique_project("limits"), Scratch::new(), now());
+    assert!(project.len() > 25);
+    let (long, id) = ("0123456789".repeat(5_000), "i".repeat(3_000));
+    let mut events = format!("{{\"event\":\"log\",\"source\":\"{}\",\"text\":\"{long}\"}}\n", "s".repeat(30));
+    writeln!(
+        events,
+        "{{\"event\":\"test_finished\",\"test\":\"{id}\",\"suite\":\"{id}\",\"status\":\"failed\",\"message\":\"{id}\",\"tags\":[\"{id}\"]}}"
+    )
+    .unwrap();
+    let done = run(pipe(&scratch, loki.url(), &project, "run").arg("--no-fail"), events.as_bytes());
+    assert_accepted(&done, &scratch);
+    let rows = whole(&loki, project.get(..25).unwrap(), "run", start - SECOND, 0).await;
+    let text: String = rows.iter().filter(|row| row.get("kind") == "log").map(|row| row.line.as_str()).collect();
+    assert_eq!(text, long, "in pieces, and nothing is cut");
+    let end = rows.iter().find(|row| row.get("status") == "failed" && row.get("kind") == "test").unwrap();
+    assert!(!end.get("test").is_empty() && end.get("test").len() < id.len(), "{end:?}");
+    assert_eq!(end.get("level"), "error");
 }
 
 /// How often Loki has dealt a push out to several streams.

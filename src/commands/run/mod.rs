@@ -11,7 +11,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::session::{Ends, Opened, Session, limits, run_info};
+use super::session::{Ends, Opened, Session, run_info};
+use super::shipping::limits;
 use super::status_line::StatusLine;
 use crate::config::Settings;
 use crate::decode::Format;
