@@ -195,6 +195,26 @@ fn a_damaged_cursor_means_that_all_is_sent_again() {
 }
 
 #[test]
+fn a_cursor_that_outlived_its_records_says_nothing_of_those_that_come_after() {
+    // A power failure without fsync: the cursor came to the disk, of the segment only a part or nothing did.
+    for lost in ["the segment", "its end", "its name"] {
+        let (_folder, dir, segment) = left_behind(&[2, 3]);
+        let queue = adopt(&dir, TINY);
+        take_all(&queue).into_iter().for_each(|(id, _)| queue.commit(id));
+        drop(queue);
+        match lost {
+            "the segment" => set_len(&segment, 0),
+            "its end" => set_len(&segment, fs::metadata(&segment).unwrap().len() - 1),
+            _ => fs::remove_file(&segment).unwrap(),
+        }
+        let queue = adopt(&dir, TINY);
+        queue.append((10..20).map(|number| record(number, 5)).collect(), None).unwrap();
+        drop(queue);
+        assert_eq!(numbers(&adopt(&dir, TINY)), (10..20).collect::<Vec<_>>(), "{lost} was lost");
+    }
+}
+
+#[test]
 fn an_empty_directory_is_no_queue_and_a_queue_without_files_is_empty() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("spool/empty");
@@ -393,7 +413,11 @@ fn a_full_disk_blocks_and_loses_nothing() {
         "{error}"
     );
     drop(Arc::into_inner(queue).unwrap());
+    // The write that failed was taken back: there is nothing to cut off.
+    let lens = || segments(&dir).iter().map(|path| fs::metadata(path).unwrap().len()).collect::<Vec<_>>();
+    let before = lens();
     let queue = adopt(&dir, settings);
+    assert_eq!(lens(), before);
     assert_eq!(numbers(&queue), (20..=last).collect::<Vec<_>>());
     assert_eq!((queue.last_mark(), queue.corrupt()), (Some(last.to_string().into_bytes()), 0));
 }
