@@ -113,3 +113,44 @@ fn a_stream_that_never_ends_does_not_hold_up_the_end() {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert_eq!(ended.find(&[("kind", "run"), ("status", "aborted")]).len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_spool_refuses_and_what_was_answered_before_is_delivered() {
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().to_str().unwrap().to_owned();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let first = path.clone();
+    let filled = tokio::task::spawn_blocking(move || {
+        let arguments = ["--output", "loki", "--loki-url", &nowhere, "--state-dir", &first];
+        let daemon = Daemon::start(&[&arguments[..], &["--spool-max", "16MiB", "--drain-timeout", "1s"]].concat());
+        let text = "x".repeat(1000);
+        let mut taken = 0;
+        loop {
+            let lines = (0..500).map(|n| format!("{{\"event\":\"log\",\"text\":\"{taken}-{n} {text}\"}}\n"));
+            let reply = daemon.post("/v1/events", lines.collect::<String>());
+            if reply.status == 503 {
+                assert!(reply.header("retry-after").is_some(), "{reply:?}");
+                break;
+            }
+            assert_eq!(reply.status, 204, "{reply:?}");
+            taken += 1;
+            assert!(taken < 100, "it has no limit");
+        }
+        assert_eq!((daemon.get("/ready").status, daemon.get("/healthz").status), (503, 200));
+        (taken, daemon.stop())
+    });
+    let (taken, ended) = filled.await.unwrap();
+    assert_eq!(ended.code, Some(5), "{}", ended.err);
+    let loki = FakeLoki::start(|_| Answer::stored()).await;
+    let url = loki.url.clone();
+    let ended = tokio::task::spawn_blocking(move || shipping(&url, &path).stop()).await.unwrap();
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    let logs = loki.pushes().into_iter().filter(|push| push.labels.contains("kind=\"log\""));
+    let lines: std::collections::HashSet<String> = logs.flat_map(|push| push.entries).map(|entry| entry.line).collect();
+    let complete = |body: usize| lines.iter().filter(|line| line.starts_with(&format!("{body}-"))).count() == 500;
+    assert!((0..taken).all(complete), "{} of {taken} bodies", (0..taken).filter(|body| complete(*body)).count());
+    // Of the body that was refused, the lines before that may have been taken.
+    assert!(lines.len() <= (taken + 1) * 500, "{}", lines.len());
+}
