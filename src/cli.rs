@@ -13,6 +13,8 @@ use crate::exit::Failure;
 mod examples;
 mod typed;
 
+use typed::ListenTyped;
+
 /// What testwire shall do.
 #[derive(Debug)]
 pub enum Invocation {
@@ -35,6 +37,11 @@ pub enum Invocation {
         tee: bool,
         /// End with 0 although the run failed.
         no_fail: bool,
+    },
+    /// Take events over HTTP until stopped.
+    Listen {
+        /// Settings.
+        settings: Box<Settings>,
     },
     /// Play a run.
     Demo {
@@ -124,6 +131,13 @@ enum Command {
     /// `pipefail` would hide that.
     #[command(after_long_help = examples::PIPE, after_help = examples::MORE)]
     Pipe(PipeArgs),
+    /// Take test events over HTTP, as a daemon
+    ///
+    /// Listeners and other clients post events while tests run, and testwire ships them to Loki. An event is answered when
+    /// testwire holds it; no answer waits for Loki. SIGTERM and SIGINT end it: open requests are finished, and what waits is
+    /// delivered as far as the drain timeout allows.
+    #[command(after_long_help = examples::LISTEN, after_help = examples::MORE)]
+    Listen(ListenTyped),
     /// Play a realistic run, in the terminal and into Loki
     ///
     /// Three runners with failures, retries and logs. Needs nothing; with a Loki at hand the run is shipped there.
@@ -268,6 +282,7 @@ where
         Command::Pipe(PipeArgs { format, tee, no_fail, typed }) => {
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail }
         }
+        Command::Listen(ListenTyped(typed)) => Invocation::Listen { settings: load(&typed)? },
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },

@@ -45,6 +45,9 @@ pub const PASSWORD_ENV: &str = "TESTWIRE_PASSWORD";
 /// Holds the bearer token.
 pub const BEARER_TOKEN_ENV: &str = "TESTWIRE_BEARER_TOKEN";
 
+/// Holds the token that clients of `listen` must show.
+pub const TOKEN_ENV: &str = "TESTWIRE_TOKEN";
+
 /// Settings as typed: texts by setting, not looked at yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Typed {
@@ -73,6 +76,8 @@ pub struct Settings {
     pub linger: Duration,
     /// How long an ending process waits for Loki.
     pub drain_timeout: Duration,
+    /// The daemon.
+    pub listen: Listen,
     /// Where entries go.
     pub output: Output,
     /// Zone of times that name none.
@@ -87,6 +92,23 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// Every value and its origin, for `testwire check --config`.
     pub shown: Vec<Shown>,
+}
+
+/// How `testwire listen` listens.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Address; port 0 lets the system choose.
+    pub address: std::net::SocketAddr,
+    /// What clients must show.
+    pub token: Option<secret::SecretSource>,
+    /// Whether everybody is let in who reaches the address.
+    pub allow_open: bool,
+    /// Most bytes of a request's body, unpacked.
+    pub max_body: u64,
+    /// After how long without news a run counts as aborted.
+    pub run_timeout: Duration,
+    /// Another path at which pytest-rt and nose2rt are heard.
+    pub loader_path: Option<String>,
 }
 
 /// Where Loki is and how to talk to it.

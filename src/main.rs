@@ -24,6 +24,9 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             let options = commands::pipe::Options { format, tee, no_fail };
             serve(&settings, async { commands::pipe::pipe(&settings, options).await.map(ExitCode::from) })
         }
+        Invocation::Listen { settings } => {
+            serve(&settings, async { commands::listen::listen(&settings).await.map(ExitCode::from) })
+        }
         Invocation::Demo { settings } => serve(&settings, commands::demo::demo(&settings)),
         Invocation::Check { settings, config: true } => Ok(print(settings.table().as_bytes())),
         Invocation::Check { settings, config: false } => {

@@ -133,6 +133,10 @@ pub mod meta {
     pub const ENTRIES: &str = "entries";
     /// The event's own time, where the entry's had to be moved into Loki's window.
     pub const EVENT_TIME: &str = "event_time";
+    /// Value of a metric.
+    pub const VALUE: &str = "value";
+    /// Unit of a metric.
+    pub const UNIT: &str = "unit";
     /// Exit code of the wrapped command.
     pub const EXIT_CODE: &str = "exit_code";
 
@@ -219,5 +223,7 @@ pub mod meta {
         ENTRIES,
         EVENT_TIME,
         EXIT_CODE,
+        VALUE,
+        UNIT,
     ];
 }

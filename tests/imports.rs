@@ -15,8 +15,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("event", &["names"]),
     ("exit", &[]),
     // Stages.
-    ("source", &["event"]),
-    ("decode", &["event"]),
+    // The HTTP server hands requests to the clients' parsers, so that a bad one is answered before it is queued.
+    ("source", &["event", "decode::clients"]),
+    ("decode", &["event", "names"]),
     // Normalize makes entries that fit; `Stream`, `Entry` and `Limits` are plain.
     ("normalize", &["event", "names", "loki::entry", "loki::limits"]),
     ("loki", &["event", "names"]),
@@ -24,7 +25,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spool", &["event::Timestamp", "names", "loki::entry", "loki::encode"]),
     ("ship", &["event::Timestamp", "names", "spool", "loki"]),
     // The data path.
-    ("pipeline", &["event", "names", "source", "decode", "normalize", "spool", "loki::entry", "loki::encode", "ship"]),
+    (
+        "pipeline",
+        &[
+            "event",
+            "names",
+            "source",
+            "decode",
+            "normalize",
+            "spool",
+            "loki::entry",
+            "loki::encode",
+            "loki::limits",
+            "ship",
+        ],
+    ),
     // What was typed. Secrets and ways to log in are the client's plain types, formats the decoders'.
     ("config", &["event::Timestamp", "exit", "names", "loki::push", "loki::tls"]),
     ("cli", &["config", "decode::Format", "exit"]),

@@ -40,6 +40,27 @@ Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOK
 Exit code: 0, or 1 if the run failed, 2 wrong command line, 3 wrong setting, 4 stdin could not be read to its end, \
 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
 
+pub(super) const LISTEN: &str = "\
+Examples:
+  testwire listen
+  testwire listen --listen 0.0.0.0:8765 --token-file /etc/testwire/token
+  testwire listen --output ndjson | jq .labels
+
+Endpoints:
+  POST /v1/events?run_id=ID   testwire's own events, one JSON object a line; without run_id a body is a whole run
+  POST /loader                pytest-rt and nose2rt (clients of Testgr)
+  POST /event, /log, /metric  RealtimeResults of Robot Framework; also its old Loki sink
+  POST /tm_api/…              System Test Progress Tracking
+  POST /api/upload[/ews]      WebKit's results database
+  GET /healthz, /ready        is it up, does it take events
+  GET /metrics                counters for Prometheus
+
+Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LISTEN for --listen) or in testwire.toml \
+(listen = \"…\"). Flags win over the environment, and that over the file.
+
+Exit code: 0 stopped and all delivered, 2 wrong command line, 3 wrong setting, 4 the address cannot be used, 5 entries are \
+left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
+
 pub(super) const DEMO: &str = "\
 Examples:
   testwire demo

@@ -10,6 +10,30 @@ use crate::config::setting::{self, Kind, Preset, Setting};
 /// Not a setting, because a file cannot name itself.
 const CONFIG_FILE: &str = "config-file";
 
+/// [`Typed`] with the flags of `listen` beside the common ones.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ListenTyped(pub(super) Typed);
+
+impl Args for ListenTyped {
+    fn augment_args(command: Command) -> Command {
+        Typed::augment_args(command.args(flags().filter(|setting| setting.group == setting::LISTENING).map(flag)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ListenTyped {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Typed::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
 impl Args for Typed {
     fn augment_args(command: Command) -> Command {
         let config_file = Arg::new(CONFIG_FILE)
@@ -24,7 +48,8 @@ impl Args for Typed {
                  current directory and those above it, up to the repository's root or your home directory, then in \
                  $XDG_CONFIG_HOME/testwire or ~/.config/testwire.",
             );
-        command.args(flags().map(flag)).arg(config_file)
+        let common = flags().filter(|setting| setting.group != setting::LISTENING);
+        command.args(common.map(flag)).arg(config_file)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -41,7 +66,9 @@ impl FromArgMatches for Typed {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for setting in flags() {
-            if matches.value_source(setting.name) == Some(ValueSource::CommandLine) {
+            // Not every command has every flag.
+            let known = matches.try_contains_id(setting.name).unwrap_or(false);
+            if known && matches.value_source(setting.name) == Some(ValueSource::CommandLine) {
                 let texts = matches.get_many::<String>(setting.name).into_iter().flatten().cloned().collect();
                 self.values.insert(setting.name, texts);
             }

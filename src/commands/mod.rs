@@ -8,6 +8,7 @@ pub mod demo;
 mod events_file;
 pub mod flush;
 pub mod import;
+pub mod listen;
 pub mod pipe;
 pub mod run;
 mod session;

@@ -80,6 +80,15 @@ pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
     }
 }
 
+/// Where entries go.
+pub(super) fn output(settings: &Settings, shipping: Option<&Shipping>) -> Box<dyn Output> {
+    match (shipping, settings.output) {
+        (Some(shipping), _) => Box::new(ToQueue::new(Arc::clone(&shipping.queue))),
+        (None, Destination::Ndjson) => Box::new(ToNdjson::new(io::stdout())),
+        (None, _) => Box::new(ToNothing),
+    }
+}
+
 impl Opened {
     /// Makes the spool and begins to ship, also what earlier processes left.
     ///
@@ -128,11 +137,7 @@ impl Opened {
         let shipping = self.shipping;
         let link = shipping.as_ref().map(|_| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
-        let output: Box<dyn Output> = match (&shipping, settings.output) {
-            (Some(shipping), _) => Box::new(ToQueue::new(Arc::clone(&shipping.queue))),
-            (None, Destination::Ndjson) => Box::new(ToNdjson::new(io::stdout())),
-            (None, _) => Box::new(ToNothing),
-        };
+        let output = output(settings, shipping.as_ref());
         let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot start the intake").cause(&e);
         let (intake, handle) = Intake::new(feeds, normalizer, output, ends == Ends::WithInput).map_err(failed)?;
         let (sender, report) = oneshot::channel();

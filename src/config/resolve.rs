@@ -1,5 +1,7 @@
 //! Flag > environment > file > default, for every setting.
 
+mod listen;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -47,6 +49,7 @@ impl Settings {
             fsync: from.value::<Switch>(&setting::FSYNC)?.0,
             linger: from.value_if(&setting::LINGER, at_most_a_minute, "a duration of at most 1m")?.0,
             drain_timeout: from.value::<Period>(&setting::DRAIN_TIMEOUT)?.0,
+            listen: listen::listen(&mut from)?,
             timezone: from.value(&setting::TIMEZONE)?,
             grafana_url: from.value(&setting::GRAFANA_URL)?,
             progress: from.choice(&setting::PROGRESS)?,
@@ -380,7 +383,7 @@ fn plain_credentials(loki: &LokiServer) -> Option<String> {
 /// have some.
 fn misspelt(env: &Env) -> Vec<String> {
     let known: Vec<String> = setting::ALL.iter().map(|setting| setting.env_name()).collect();
-    let others = [super::CONFIG_FILE_ENV, PASSWORD_ENV, BEARER_TOKEN_ENV];
+    let others = [super::CONFIG_FILE_ENV, PASSWORD_ENV, BEARER_TOKEN_ENV, super::TOKEN_ENV];
     let is_known = |name: &str| known.iter().any(|other| other == name) || others.contains(&name);
     let unknown = env.keys().filter(|name| name.starts_with("TESTWIRE_") && !is_known(name));
     let close = |name: &String| {

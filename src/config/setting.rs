@@ -1,8 +1,11 @@
 //! The table of settings: each is defined here, once. From its row follow the flag and its help, the environment
 //! variable, the key of the file, the completions, and its line in `testwire check --config`.
 
+mod listen;
+
 use clap::builder::PossibleValue;
 
+pub use self::listen::{ALLOW_OPEN, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE};
 use super::choice::{self, LogLevel, Output, Progress};
 
 /// One setting: `--name`, `TESTWIRE_NAME`, and the key `name` of `testwire.toml`.
@@ -361,6 +364,12 @@ pub const ALL: &[&Setting] = &[
     &FSYNC,
     &LINGER,
     &DRAIN_TIMEOUT,
+    &LISTEN,
+    &TOKEN_FILE,
+    &ALLOW_OPEN,
+    &MAX_BODY,
+    &RUN_TIMEOUT,
+    &LOADER_PATH,
     &GRAFANA_URL,
     &PROGRESS,
     &QUIET,

@@ -200,6 +200,27 @@ impl fmt::Display for BaseUrl {
     }
 }
 
+/// Where to listen: an IP address, or `localhost`, and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub std::net::SocketAddr);
+
+impl FromStr for Address {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        let text = text.trim();
+        let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+        let address = local.as_deref().unwrap_or(text).parse();
+        address.map(Self).map_err(|_| Expected("an address and a port such as 127.0.0.1:8765 or [::]:8765".into()))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A fact given with `--attr name=value`; it is sent as the metadata `attr_<name>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {

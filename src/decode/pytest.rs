@@ -7,6 +7,7 @@
 mod report;
 mod running;
 
+pub(super) use self::running::suite_of;
 use std::borrow::Cow;
 use std::collections::HashMap;
 

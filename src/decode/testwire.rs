@@ -117,6 +117,11 @@ impl Testwire {
     }
 }
 
+/// Tells whether a runner may be called that.
+pub(super) fn is_runner(text: &str) -> bool {
+    is_label(text)
+}
+
 /// The version that a JSON object names.
 pub(super) fn announces(text: &str) -> Option<u64> {
     #[derive(serde::Deserialize)]

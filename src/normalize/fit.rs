@@ -12,7 +12,7 @@ const LEAST: usize = 32;
 /// Makes the metadata of an entry fit: leaves out attributes, and then others from the end, if there are too many pairs
 /// (but not `entries`, by which a run is proved whole);
 /// cuts values, the largest first, if they are too long together. A tenth of the size is kept free.
-pub(super) fn fit(pairs: &mut Vec<(&str, &str)>, limits: &Limits) {
+pub fn fit(pairs: &mut Vec<(&str, &str)>, limits: &Limits) {
     let most = limits.metadata_pairs.saturating_sub(PAIRS_FREE).max(1);
     while pairs.len() > most {
         let attribute = pairs.iter().rposition(|(name, _)| name.starts_with(meta::ATTR_PREFIX));

@@ -18,9 +18,10 @@ use std::time::Duration;
 
 pub use counters::Counters;
 pub use end::RunEnd;
+pub use fit::fit;
 pub use signature::signature;
 pub use snapshot::{OpenTest, Snapshot};
-pub use text::MAX_LINE;
+pub use text::{MAX_LINE, longest_line, pieces};
 
 use crate::event::{Event, Fact, LogLine, RunStatus, Status, TestRef, Timestamp};
 use crate::loki::entry::{Entry, EntrySink, Stream};

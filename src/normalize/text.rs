@@ -11,7 +11,7 @@ pub const MAX_LINE: usize = 200 * 1024;
 const MIN_LINE: usize = 256;
 
 /// Longest line that is sent to a Loki that takes lines of `limit` bytes: a fifth is kept free.
-pub(super) fn longest_line(limit: usize) -> usize {
+pub fn longest_line(limit: usize) -> usize {
     (limit / 5 * 4).clamp(MIN_LINE, MAX_LINE)
 }
 
@@ -69,7 +69,7 @@ pub(super) fn after_first_line(message: &str) -> &str {
 
 /// Cuts a line into pieces of at most `max` bytes, which is at least 4, at line ends where there are any near; nothing is lost
 /// but the line ends at the cuts.
-pub(super) fn pieces(text: &str, max: usize) -> Vec<&str> {
+pub fn pieces(text: &str, max: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while rest.len() > max {

@@ -10,6 +10,8 @@
 //! normalize say what they hold back; the last entries are in the spool; the spool is closed; ship drains it, as long as
 //! the drain timeout allows.
 
+mod ambient;
 pub mod feed;
+pub mod hub;
 pub mod intake;
 pub mod output;

@@ -1,6 +1,7 @@
 //! Where bytes come from, and how they become lines.
 
 pub mod follow;
+pub mod http;
 pub mod lines;
 
 use std::fs::File;

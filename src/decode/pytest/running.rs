@@ -221,7 +221,7 @@ fn rank(status: Status) -> u8 {
 }
 
 /// The file of a node id.
-pub(super) fn suite_of(nodeid: &str) -> &str {
+pub(in crate::decode) fn suite_of(nodeid: &str) -> &str {
     nodeid.split_once("::").map_or(nodeid, |(file, _)| file)
 }
 

@@ -1,0 +1,183 @@
+//! The HTTP server of `listen`: connections, and what they may cost.
+//!
+//! Most clients open a connection for each event and many are careless, so a connection costs nothing before its first
+//! byte, every wait has an end, and the bytes of all bodies in memory are bounded together.
+
+pub mod attachments;
+pub mod auth;
+mod body;
+pub mod door;
+pub mod metrics;
+mod routes;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+pub use self::attachments::Attachments;
+pub use self::auth::Token;
+pub use self::door::{Door, Job, Shut};
+pub use self::metrics::Counts;
+
+/// How long a connection may say nothing, or take for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes of a request's head, all headers together.
+const HEAD_BYTES: usize = 32 * 1024;
+/// How long to wait when the system has no descriptors left.
+const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
+/// How long open requests are waited for at the end.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// Bytes of all bodies in memory.
+const BODIES: usize = 192 << 20;
+
+/// What requests need.
+pub struct App {
+    door: Door,
+    token: Option<Token>,
+    max_body: usize,
+    /// Another path of `/loader`, without slashes around it.
+    loader_path: Option<String>,
+    attachments: Attachments,
+    counts: Arc<Counts>,
+    /// Adds the metrics of the shipping side.
+    more_metrics: Box<dyn Fn(&mut String) + Send + Sync>,
+    /// One permit a KiB of body in memory.
+    room: Arc<Semaphore>,
+    bodies: std::sync::atomic::AtomicU64,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// An app that hands messages in at `door`. Bodies may have `max_body` bytes, unpacked; pytest-rt is heard at
+    /// `loader_path`, too.
+    pub fn new(
+        door: Door,
+        token: Option<Token>,
+        max_body: u64,
+        loader_path: Option<&str>,
+        attachments: Attachments,
+        more_metrics: impl Fn(&mut String) + Send + Sync + 'static,
+    ) -> Self {
+        let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
+        Self {
+            door,
+            token,
+            max_body,
+            loader_path: loader_path.map(|path| path.trim_matches('/').to_owned()),
+            attachments,
+            counts: Arc::new(Counts::default()),
+            more_metrics: Box::new(more_metrics),
+            room: Arc::new(Semaphore::new(BODIES.max(2 * max_body) / body::UNIT)),
+            bodies: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+}
+
+/// Serves until `stop` says so; then takes no more connections and waits for open requests, at most 5 s. At most
+/// `connections` are open at a time.
+///
+/// # Errors
+/// If the address is lost.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    connections: usize,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let app = Arc::new(app);
+    let slots = Arc::new(Semaphore::new(connections));
+    let all = u32::try_from(connections).unwrap_or(u32::MAX);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = told(&mut stop) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            // The client has gone already, or descriptors are short until others go.
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(NO_DESCRIPTOR).await;
+                continue;
+            }
+        };
+        // Above the limit a connection is closed at once: idle ones end by themselves within seconds.
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            app.counts.count_shed();
+            continue;
+        };
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        tokio::spawn(async move {
+            connection(stream, app, stop).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    // Every slot is free when every connection has ended.
+    drop(tokio::time::timeout(LAST_REQUESTS, slots.acquire_many(all)).await);
+    Ok(())
+}
+
+async fn connection(stream: TcpStream, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let Ok(peer) = stream.peer_addr() else { return };
+    // Small answers must not wait for an acknowledgement of the last one.
+    stream.set_nodelay(true).ok();
+    // An idle connection has no buffer: one is made when there is something to read.
+    tokio::select! {
+        ready = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => if !matches!(ready, Ok(Ok(()))) { return },
+        () = told(&mut stop) => return,
+    }
+    exchange(stream, peer, app, stop).await;
+}
+
+/// Requests and answers, in a box, so that a connection is small until there is one.
+fn exchange(
+    stream: TcpStream,
+    peer: SocketAddr,
+    app: Arc<App>,
+    mut stop: watch::Receiver<bool>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let service = service_fn(|request| {
+            let app = Arc::clone(&app);
+            async move { Ok::<_, Infallible>(routes::answer(&app, peer.ip(), request).await) }
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut serving = std::pin::pin!(serving);
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = told(&mut stop) => {
+                serving.as_mut().graceful_shutdown();
+                // A stream of events may go on for ever; what came of it has been taken.
+                let Ok(ended) = tokio::time::timeout(LAST_REQUESTS, serving).await else { return };
+                ended
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "a connection broke");
+        }
+    })
+}
+
+/// Waits until it is time to stop, or nobody is left to say so.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    stop.wait_for(|stop| *stop).await.map(drop).ok();
+}

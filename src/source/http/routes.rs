@@ -1,0 +1,357 @@
+//! Which path means what, and the answers that are the same for all.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Method, Request, Response};
+
+use super::body::{self, BodyError};
+use super::door::Shut;
+use super::metrics::Endpoint;
+use super::{App, auth};
+use crate::decode::clients::resultsdb::{self, Part, Upload};
+use crate::decode::clients::{Answer, Context, Message, loader, own, realtime, stpt};
+
+/// Results that are handed in together.
+const PART: usize = 500;
+
+/// What a path stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Events,
+    Realtime(realtime::Kind),
+    OldPush,
+    Loader,
+    Stpt(stpt::Kind),
+    Upload,
+    UploadEws,
+    Health,
+    Alive,
+    Ready,
+    Metrics,
+}
+
+impl Route {
+    /// A slash more or less at the end, or at the beginning where a base URL ended in one, means the same; there are no
+    /// redirects, because clients make a GET of a redirected POST.
+    fn of(path: &str, loader: Option<&str>) -> Option<Self> {
+        Some(match path.trim_matches('/') {
+            "loader" => Self::Loader,
+            path if Some(path) == loader => Self::Loader,
+            "v1/events" => Self::Events,
+            "event" => Self::Realtime(realtime::Kind::Event),
+            "event/log_message" => Self::Realtime(realtime::Kind::LogMessage),
+            "log" => Self::Realtime(realtime::Kind::Log),
+            "metric" => Self::Realtime(realtime::Kind::Metric),
+            "api/upload" => Self::Upload,
+            "api/upload/ews" => Self::UploadEws,
+            "tm_api/dry_run" => Self::Stpt(stpt::Kind::DryRun),
+            "tm_api/test_start" => Self::Stpt(stpt::Kind::Start),
+            "tm_api/test_stop" => Self::Stpt(stpt::Kind::Stop),
+            "loki/api/v1/push" => Self::OldPush,
+            "health" => Self::Health,
+            "healthz" => Self::Alive,
+            "ready" => Self::Ready,
+            "metrics" => Self::Metrics,
+            _ => return None,
+        })
+    }
+
+    fn endpoint(self) -> Endpoint {
+        match self {
+            Self::Events => Endpoint::Events,
+            Self::Loader => Endpoint::Loader,
+            Self::Stpt(_) => Endpoint::Stpt,
+            Self::Upload | Self::UploadEws => Endpoint::Results,
+            Self::Realtime(_) | Self::OldPush => Endpoint::Realtime,
+            Self::Health | Self::Alive | Self::Ready | Self::Metrics => Endpoint::Health,
+        }
+    }
+
+    fn is_read(self) -> bool {
+        matches!(self, Self::Health | Self::Alive | Self::Ready | Self::Metrics)
+    }
+}
+
+/// Answers a request.
+pub(super) async fn answer(app: &App, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (shown, path) = auth::prefix(request.uri().path());
+    let route = Route::of(path, app.loader_path.as_deref());
+    let allowed = is_allowed(app, route, shown, &request);
+    let method = request.method().clone();
+    let answer = match (route, allowed) {
+        (_, Err(answer)) => answer,
+        (None, Ok(())) => Answer::error(404, "there is nothing at this path"),
+        (Some(route), Ok(())) if route.is_read() => match method {
+            Method::GET | Method::HEAD => read_only(app, route),
+            _ => Answer::error(405, "only GET works here"),
+        },
+        (Some(_), Ok(())) if method != Method::POST => Answer::error(405, "only POST works here"),
+        (Some(route), Ok(())) => post(app, route, peer, request).await,
+    };
+    app.counts.count(route.map_or(Endpoint::Other, Route::endpoint), answer.status);
+    respond(answer, route.is_some_and(Route::is_read))
+}
+
+fn is_allowed(app: &App, route: Option<Route>, shown: Option<&str>, request: &Request<Incoming>) -> Result<(), Answer> {
+    if matches!(route, Some(Route::Health | Route::Alive | Route::Ready)) {
+        return Ok(());
+    }
+    match &app.token {
+        Some(token) => {
+            let shown = auth::bearer(request.headers()).or(shown);
+            if shown.is_some_and(|shown| token.is(shown)) {
+                Ok(())
+            } else {
+                Err(Answer::error(401, "the token is missing or wrong"))
+            }
+        }
+        // A page in a browser on this machine reaches loopback, too, but no client is one.
+        None if request.headers().contains_key(ORIGIN) => Err(Answer::error(403, "browsers must show a token")),
+        None => Ok(()),
+    }
+}
+
+fn read_only(app: &App, route: Route) -> Answer {
+    let text = |status, body: String| Answer { status, media_type: "text/plain; charset=utf-8", body: body.into() };
+    match route {
+        // As the RealtimeResults server says it.
+        Route::Health => Answer::json(200, "{\"status\":\"ok\"}"),
+        Route::Alive => text(200, "ok\n".into()),
+        Route::Ready if app.door.is_open() => text(200, "ready\n".into()),
+        Route::Ready => text(503, "the spool is full\n".into()),
+        Route::Metrics => {
+            let mut out = String::with_capacity(8 << 10);
+            app.counts.write(&mut out);
+            (app.more_metrics)(&mut out);
+            Answer { status: 200, media_type: "text/plain; version=0.0.4; charset=utf-8", body: out.into() }
+        }
+        Route::Events
+        | Route::Realtime(_)
+        | Route::OldPush
+        | Route::Loader
+        | Route::Stpt(_)
+        | Route::Upload
+        | Route::UploadEws => Answer::error(405, "only POST works here"),
+    }
+}
+
+async fn post(app: &App, route: Route, peer: IpAddr, request: Request<Incoming>) -> Answer {
+    let context = context(peer, request.uri().query().unwrap_or_default());
+    let result = match route {
+        Route::Events => events(app, &context, request).await,
+        Route::Realtime(kind) => {
+            whole(app, request, |body| realtime::parse(kind, body).map(|parsed| Message::Realtime(parsed, context)))
+                .await
+        }
+        Route::Stpt(kind) => {
+            whole(app, request, |body| stpt::parse(kind, body).map(|told| Message::Stpt(told, context))).await
+        }
+        Route::Upload | Route::UploadEws => upload(app, route, &context, request).await.map_err(described),
+        Route::Loader => load(app, context, request).await,
+        Route::OldPush => {
+            let parse = |body: &[u8]| realtime::parse_push(body).map(|parsed| Message::Realtime(parsed, context));
+            // What Loki says, and the sink looks at it.
+            whole(app, request, parse).await.map(|_| Answer::empty(204))
+        }
+        Route::Health | Route::Alive | Route::Ready | Route::Metrics => return read_only(app, route),
+    };
+    result.unwrap_or_else(|error| error)
+}
+
+/// Reads a body, understands it and hands it in.
+async fn whole(
+    app: &App,
+    request: Request<Incoming>,
+    parse: impl FnOnce(&[u8]) -> Result<Message, Answer>,
+) -> Result<Answer, Answer> {
+    let message = parse(&body_of(app, request).await?.bytes)?;
+    app.door.hand_in(message).await.map_err(shut)
+}
+
+async fn body_of(app: &App, request: Request<Incoming>) -> Result<body::Held, Answer> {
+    let (head, incoming) = request.into_parts();
+    let body = body::read(&head.headers, incoming, app.max_body, &app.room).await.map_err(refused)?;
+    app.counts.count_bytes(body.bytes.len());
+    Ok(body)
+}
+
+/// Takes a message of pytest-rt or nose2rt; its pictures are kept as files before.
+async fn load(app: &App, context: Context, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let mut loaded = loader::parse(&body_of(app, request).await?.bytes)?;
+    if !loaded.screens.is_empty() {
+        let attachments = app.attachments.clone();
+        let kept = tokio::task::spawn_blocking(move || {
+            for screen in &mut loaded.screens {
+                match attachments.keep(&std::mem::take(&mut screen.bytes)) {
+                    Ok(path) => screen.path = path.display().to_string(),
+                    // A picture is no reason to lose the result.
+                    Err(error) => tracing::error!(%error, "a screenshot cannot be kept"),
+                }
+            }
+            loaded
+        });
+        loaded = kept.await.map_err(|_| Answer::error(500, "a screenshot could not be kept"))?;
+    }
+    app.door.hand_in(Message::Loader(loaded, context)).await.map_err(shut)
+}
+
+/// What the results database's processors answer when all is well; the client counts any other status as a failure.
+const PROCESSED: &str = "{\"status\":\"ok\",\"processing\":{\"ci-urls\":{\"status\":\"ok\"},\
+    \"commit-identifiers\":{\"status\":\"ok\"},\"suite-results\":{\"status\":\"ok\"},\
+    \"test-failures\":{\"status\":\"ok\"},\"test-results\":{\"status\":\"ok\"}}}";
+
+/// Takes an upload in parts, so that other clients are answered between them.
+async fn upload(app: &App, route: Route, context: &Context, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let body = body_of(app, request).await?;
+    let number = app.bodies.fetch_add(1, Relaxed);
+    let context = context.clone();
+    let is_ews = route == Route::UploadEws;
+    // Tens of thousands of results take long enough to hold up this thread's other connections.
+    let parsed = tokio::task::spawn_blocking(move || match is_ews {
+        true => resultsdb::parse_ews(&body.bytes, &context, number),
+        false => resultsdb::parse(&body.bytes, &context, number),
+    });
+    let Upload { head, leaves } = parsed.await.map_err(|_| Answer::error(500, "the upload could not be read"))??;
+    let answer = if is_ews {
+        let names: Vec<&str> = leaves.iter().map(resultsdb::Leaf::path).collect();
+        Answer::json(200, serde_json::json!({ "status": "ok", "tests": names }).to_string())
+    } else {
+        Answer::json(200, PROCESSED)
+    };
+    let key = head.key.clone();
+    let hand_in = |part| async { app.door.hand_in(Message::Results(part)).await.map_err(shut) };
+    if hand_in(Part::Begin(Box::new(head))).await? == resultsdb::KNOWN {
+        return Ok(answer);
+    }
+    let mut first = 0;
+    let mut leaves = leaves.into_iter();
+    while leaves.len() > 0 {
+        let part: Vec<_> = leaves.by_ref().take(PART).collect();
+        let count = part.len();
+        hand_in(Part::Results(key.clone(), first, part)).await?;
+        first += count;
+    }
+    hand_in(Part::End(key)).await?;
+    Ok(answer)
+}
+
+/// An error in the words of the results database.
+fn described(answer: Answer) -> Answer {
+    let value: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
+    match value.get("error").and_then(|error| error.as_str()) {
+        Some(error) if value.get("description").is_none() => resultsdb::refusal(answer.status, error),
+        _ => answer,
+    }
+}
+
+/// Takes a body of any length line by line, while it comes.
+async fn events(app: &App, context: &Context, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let (head, incoming) = request.into_parts();
+    let mut parts = body::Parts::new(&head.headers, incoming, app.max_body).map_err(refused)?;
+    let number = app.bodies.fetch_add(1, Relaxed);
+    let mut piece: Option<own::Piece> = None;
+    let mut held = Vec::new();
+    let mut answer = Answer::empty(204);
+    let broken = loop {
+        let part = match parts.next(true).await {
+            Ok(Some(part)) => part,
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        };
+        app.counts.count_bytes(part.len());
+        let old = held.len();
+        if held.is_empty() {
+            held = part
+        } else {
+            held.extend_from_slice(&part)
+        }
+        if held.len() > app.max_body {
+            break Some(BodyError::TooLarge);
+        }
+        let Some(end) = held.get(old..).and_then(|fresh| memchr::memrchr(b'\n', fresh)) else { continue };
+        let rest = held.split_off(old + end + 1);
+        answer = hand_in(app, context, &mut piece, std::mem::replace(&mut held, rest), number, false).await?;
+    };
+    // What came of a broken body counts; its last line may be cut, and is none.
+    let lines = if broken.is_some() { Vec::new() } else { held };
+    if piece.is_some() || !lines.is_empty() {
+        answer = hand_in(app, context, &mut piece, lines, number, true).await?;
+    }
+    match broken {
+        None => Ok(answer),
+        Some(error) => Err(refused(error)),
+    }
+}
+
+async fn hand_in(
+    app: &App,
+    context: &Context,
+    before: &mut Option<own::Piece>,
+    lines: Vec<u8>,
+    number: u64,
+    last: bool,
+) -> Result<Answer, Answer> {
+    let piece = match before.as_ref() {
+        Some(before) => before.next(lines),
+        None => own::Piece::first(context, lines, number),
+    };
+    *before = Some(piece.next(Vec::new()));
+    app.door.hand_in(Message::Own(own::Piece { last, ..piece })).await.map_err(shut)
+}
+
+fn context(peer: IpAddr, query: &str) -> Context {
+    let mut context = Context { peer, project: String::new(), env: String::new(), run_id: String::new() };
+    for (name, value) in reqwest::Url::parse(&format!("http://x/?{query}")).iter().flat_map(|url| url.query_pairs()) {
+        let to = match &*name {
+            "project" => &mut context.project,
+            "env" => &mut context.env,
+            "run_id" => &mut context.run_id,
+            _ => continue,
+        };
+        *to = crate::decode::clients::name(&value);
+    }
+    context
+}
+
+fn refused(error: BodyError) -> Answer {
+    match error {
+        BodyError::TooLarge => Answer::error(413, "the body, or a line of it, is too large; see --max-body"),
+        BodyError::Slow => Answer::error(408, "the body came too slowly"),
+        BodyError::NoRoom => shut(Shut::Busy),
+        BodyError::Broken(why) => Answer::error(400, why),
+        BodyError::Encoding => Answer::error(415, "bodies may be packed with gzip only"),
+    }
+}
+
+fn shut(shut: Shut) -> Answer {
+    match shut {
+        Shut::Busy => Answer::error(503, "too much waits for Loki; try again"),
+        Shut::Ending => Answer::error(503, "testwire is ending"),
+    }
+}
+
+fn respond(answer: Answer, reads: bool) -> Response<Full<Bytes>> {
+    let body = match answer.body {
+        std::borrow::Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        std::borrow::Cow::Owned(text) => Bytes::from(text),
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = hyper::StatusCode::from_u16(answer.status).expect("answers have statuses of HTTP");
+    let headers = response.headers_mut();
+    if !answer.media_type.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.media_type));
+    }
+    match answer.status {
+        401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        405 => drop(headers.insert(ALLOW, HeaderValue::from_static(if reads { "GET, HEAD" } else { "POST" }))),
+        // What is left of the body is not read.
+        408 | 413 => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
+        503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+        _ => {}
+    }
+    response
+}

@@ -1,0 +1,203 @@
+//! The server itself: paths, tokens, bodies, bad clients.
+
+use std::io::{Read as _, Write as _};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::daemon::{Daemon, read_reply};
+
+const LOG: &[u8] = b"{\"event\":\"log\",\"text\":\"x\"}\n";
+
+#[test]
+fn paths_are_exact_with_and_without_a_slash_at_the_end_and_never_redirect() {
+    let daemon = Daemon::start(&[]);
+    for path in ["/v1/events", "/v1/events/", "//v1/events", "/v1/events?x=1", "/v1/events/?project=a"] {
+        assert_eq!(daemon.post(path, LOG).status, 204, "{path}");
+    }
+    for path in ["/", "/v1", "/v1/eventsx", "/v1//events", "/V1/events", "/../v1/events", "/%2e%2e/etc/passwd"] {
+        assert_eq!(daemon.post(path, LOG).status, 404, "{path}");
+    }
+    let wrong = daemon.get("/v1/events");
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
+    let wrong = daemon.post("/healthz", "");
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(daemon.get("/healthz").body, "ok\n");
+    assert_eq!(daemon.get("/ready").body, "ready\n");
+}
+
+#[test]
+fn every_counter_is_there_from_the_start() {
+    let daemon = Daemon::start(&[]);
+    let metrics = daemon.get("/metrics");
+    assert_eq!(metrics.status, 200);
+    for line in [
+        "testwire_http_requests_total{endpoint=\"events\",code=\"2xx\"} 0",
+        "testwire_pushes_total{outcome=\"accepted\"} 0",
+        "testwire_spool_entries 0",
+    ] {
+        assert!(metrics.body.lines().any(|found| found == line), "{line} is not in\n{}", metrics.body);
+    }
+    daemon.post("/v1/events", LOG);
+    daemon.post("/nothing", LOG);
+    let metrics = daemon.get("/metrics").body;
+    assert!(metrics.contains("{endpoint=\"events\",code=\"2xx\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("{endpoint=\"other\",code=\"4xx\"} 1\n"), "{metrics}");
+}
+
+#[test]
+fn a_token_is_shown_in_a_header_or_in_the_path() {
+    let daemon = Daemon::start_with(&[], &[("TESTWIRE_TOKEN", "s3cret")]);
+    for (path, header) in
+        [("/v1/events", "Bearer s3cret"), ("/t/s3cret/v1/events/", ""), ("/v1/events", "bearer s3cret")]
+    {
+        assert_eq!(daemon.request("POST", path, &[("Authorization", header)], LOG).status, 204, "{path} {header}");
+    }
+    for (path, header) in [
+        ("/v1/events", ""),
+        ("/t/s3cre/v1/events", ""),
+        ("/t//v1/events", ""),
+        ("/v1/events", "Bearer no"),
+        ("/v1/events", "Basic s3cret"),
+        ("/metrics", ""),
+        ("/nothing", ""),
+    ] {
+        let method = if path == "/metrics" { "GET" } else { "POST" };
+        let reply = daemon.request(method, path, &[("Authorization", header)], LOG);
+        assert_eq!((reply.status, reply.header("www-authenticate")), (401, Some("Bearer")), "{path} {header}");
+    }
+    assert_eq!(daemon.get("/healthz").status, 200, "a health check has no token");
+    assert!(!daemon.stop().err.contains("s3cret"));
+}
+
+#[test]
+fn an_open_address_needs_a_token_or_a_word() {
+    let run = |arguments: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_testwire"));
+        command.args(["listen", "--output", "none"]).args(arguments).env_clear().env("HOME", directory.path());
+        let done = command.current_dir(directory.path()).output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (code, text) = run(&["--listen", "0.0.0.0:0"]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("--token-file") && text.contains("--allow-open"), "{text}");
+    let (code, text) = run(&["--listen", "somewhere"]);
+    assert_eq!(code, Some(2), "{text}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, text) = run(&["--listen", &taken.local_addr().unwrap().to_string()]);
+    assert_eq!(code, Some(4), "{text}");
+}
+
+#[test]
+fn a_page_in_a_browser_is_kept_out() {
+    let daemon = Daemon::start(&[]);
+    assert_eq!(daemon.request("POST", "/v1/events", &[("Origin", "https://example.org")], LOG).status, 403);
+}
+
+#[test]
+fn packed_bodies_are_taken_up_to_the_limit_of_what_they_become() {
+    let daemon = Daemon::start(&["--max-body", "64KiB"]);
+    let gzip = |bytes: &[u8]| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap()
+    };
+    let post = |encoding: &str, body: &[u8]| {
+        daemon.request("POST", "/v1/events", &[("Content-Encoding", encoding)], body).status
+    };
+    assert_eq!(post("gzip", &gzip(LOG)), 204);
+    assert_eq!(post("identity", LOG), 204);
+    assert_eq!(post("gzip", LOG), 400);
+    assert_eq!(post("br", LOG), 415);
+    assert_eq!(post("gzip", &gzip(&vec![b'x'; 10 << 20])), 413, "10 MiB in a few KiB");
+    let cut = gzip(LOG);
+    assert_eq!(post("gzip", &cut[..cut.len() - 4]), 400);
+    let long_line = daemon.post("/v1/events", vec![b'x'; 65 << 10]);
+    assert_eq!((long_line.status, long_line.header("connection")), (413, Some("close")));
+    let long_stream = LOG.repeat(10_000);
+    assert_eq!(daemon.post("/v1/events", &long_stream).status, 204, "a stream has no limit");
+    let ended = daemon.stop();
+    assert_eq!(ended.find(&[("kind", "log"), ("source", "stdout")]).len(), 10_002);
+}
+
+#[test]
+fn bad_requests_get_a_clear_answer_and_others_are_served_meanwhile() {
+    let daemon = Daemon::start(&[]);
+    let huge = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let many = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1000));
+    for request in [
+        "\r\n\r\n\r\n",
+        "GET\r\n\r\n",
+        "NONSENSE / HTTP/9.9\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost x\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n",
+        "\u{0}\u{1}\u{2}\u{3} \u{ff}\r\n\r\n",
+        &huge,
+        &many,
+    ] {
+        let mut stream = daemon.connect();
+        // The answer may come, and the connection end, before all was sent.
+        stream.write_all(request.as_bytes()).ok();
+        stream.shutdown(std::net::Shutdown::Write).ok();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{:?}: {answer}",
+            request.chars().take(60).collect::<String>()
+        );
+        assert_eq!(daemon.get("/healthz").status, 200);
+    }
+    let ended = daemon.stop();
+    assert!(!ended.err.contains("panicked"), "{}", ended.err);
+}
+
+#[test]
+fn idle_connections_cost_little_and_are_closed() {
+    let daemon = Daemon::start(&[]);
+    let rss = |id: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    // What the first requests need anyway.
+    for _ in 0..20 {
+        daemon.post("/v1/events", LOG);
+    }
+    let before = rss(daemon.id());
+    let mut idle: Vec<_> = (0..500).map(|_| daemon.connect()).collect();
+    let begun = Instant::now();
+    assert_eq!(daemon.post("/v1/events", LOG).status, 204);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    let grown = rss(daemon.id()) - before;
+    assert!(grown < 8 << 10, "500 idle connections cost {grown} KiB");
+    // Half a request is no better than none.
+    let mut slow = daemon.connect();
+    slow.write_all(b"POST /v1/events HTTP/1.1\r\nHo").unwrap();
+    let begun = Instant::now();
+    for stream in idle.iter_mut().chain([&mut slow]) {
+        stream.read_to_end(&mut Vec::new()).ok();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_request_under_way_is_finished_before_the_end() {
+    let daemon = Daemon::start(&[]);
+    let mut stream = daemon.connect();
+    write!(stream, "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", LOG.len()).unwrap();
+    stream.write_all(&LOG[..5]).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let rest = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        stream.write_all(&LOG[5..]).unwrap();
+        read_reply(&mut stream)
+    });
+    let ended = daemon.stop();
+    assert_eq!(rest.join().unwrap().status, 204);
+    assert_eq!(ended.find(&[("kind", "log")]).len(), 1);
+    assert_eq!(ended.code, Some(0));
+}
