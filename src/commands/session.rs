@@ -264,7 +264,7 @@ impl Outcome {
             }
         };
         if self.says.link.is_some() {
-            let sent = report.entries.saturating_sub(self.left + self.rejected);
+            let sent = report.handed_on.saturating_sub(self.left + self.rejected);
             text.push_str(&format!("; {sent} of {} entries in Loki", report.entries));
         }
         text
@@ -291,6 +291,13 @@ impl Outcome {
         }
         if let Some(error) = &report.output_error {
             eprint_line(&format!("error: {error}"));
+        }
+        let lost_room = report.entries.saturating_sub(report.handed_on);
+        if lost_room > 0 && self.says.link.is_some() {
+            eprint_line(&format!(
+                "warning: {lost_room} entries found no room in the spool (--spool-max); what a listener wrote is in its event \
+                 file still, and the next start takes it up"
+            ));
         }
         if report.unknown_format {
             eprint_line(

@@ -43,6 +43,8 @@ pub struct Report {
     pub elapsed: Duration,
     /// Entries written.
     pub entries: u64,
+    /// Entries that the output took.
+    pub handed_on: u64,
     /// The first failure to read an input.
     pub input_error: Option<io::Error>,
     /// The first failure to hand entries on.
@@ -206,11 +208,14 @@ impl Intake {
     fn flush(&mut self) {
         let Self { feeds, normalizer, output, .. } = self;
         let mut mark = || Mark { run: normalizer.snapshot(), events: feeds.iter().find_map(Feed::offset) };
-        if let Err(error) = output.flush(&mut mark) {
-            self.report.output_error.get_or_insert(error);
-            if self.ends_with_input {
-                // Nobody takes the entries: to read on would only lose them.
-                self.feeds.iter_mut().for_each(|f| f.ended = true);
+        match output.flush(&mut mark) {
+            Ok(()) => self.report.handed_on = self.normalizer.entries(),
+            Err(error) => {
+                self.report.output_error.get_or_insert(error);
+                if self.ends_with_input {
+                    // Nobody takes the entries: to read on would only lose them.
+                    self.feeds.iter_mut().for_each(|f| f.ended = true);
+                }
             }
         }
     }
