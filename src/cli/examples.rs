@@ -51,7 +51,7 @@ Endpoints:
   POST /loader                pytest-rt and nose2rt (clients of Testgr)
   POST /event, /log, /metric  RealtimeResults of Robot Framework; also its old Loki sink
   POST /tm_api/…              System Test Progress Tracking
-  POST /api/upload[/ews]      WebKit's results database
+  POST /api/upload            WebKit's results database; also /api/upload/ews and /archive
   GET /healthz, /ready        is it up, does it take events
   GET /metrics                counters for Prometheus
 

@@ -36,6 +36,8 @@ pub enum Message {
     Own(own::Piece),
     /// pytest-rt or nose2rt.
     Loader(loader::Loaded, Context),
+    /// A line that belongs to no run.
+    Ambient(Ambient),
     /// Part of an upload of WebKit's results database.
     Results(resultsdb::Part),
     /// A machine of System Test Progress Tracking.
@@ -163,6 +165,10 @@ impl Clients {
         match message {
             Message::Own(piece) => self.own.take(&piece, runs),
             Message::Loader(loaded, context) => self.loader.take(&loaded, &context, runs),
+            Message::Ambient(what) => {
+                runs.ambient(&what);
+                Answer::empty(200)
+            }
             Message::Results(part) => self.results.take(part, runs),
             Message::Stpt(told, context) => self.stpt.take(&told, &context, &self.zone, runs),
             Message::Realtime(parsed, context) => self.realtime.take(&parsed, &context, &self.zone, runs),

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 pub use self::leaf::Leaf;
-pub use self::upload::{Head, Upload, parse, parse_ews, refusal};
+pub use self::upload::{Head, Upload, parse, parse_ews, refusal, run_of_form};
 use super::{Answer, RunFacts, Runs};
 use crate::event::{Event, Fact, Planned, RunFinished, RunStarted, Timestamp};
 

@@ -1,7 +1,9 @@
 //! Pictures and archives that clients send: files in the state directory, named by what is in them.
 
+use std::fs::File;
 use std::hash::BuildHasher as _;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use foldhash::quality::FixedState;
@@ -32,6 +34,68 @@ impl Attachments {
             replace(&path, bytes)?;
         }
         Ok(path)
+    }
+}
+
+/// A file that is being written; it goes away unless it is kept.
+#[derive(Debug)]
+pub struct Half {
+    file: File,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Attachments {
+    /// Begins a file of unknown size.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn begin(&self) -> io::Result<Half> {
+        let directory = self.directory.join("archives");
+        std::fs::create_dir_all(&directory)?;
+        let path = directory.join(format!("new-{}-{:x}", std::process::id(), fastrand::u64(..)));
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        Ok(Half { file, path, kept: false })
+    }
+}
+
+impl Half {
+    /// To write to.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// True if it begins as zip files do.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn is_zip(&self) -> io::Result<bool> {
+        let mut begin = [0; 4];
+        let read = self.file.read_at(&mut begin, 0)?;
+        Ok(read == begin.len() && matches!(&begin, b"PK\x03\x04" | b"PK\x05\x06"))
+    }
+
+    /// Gives it its name for good: `name` with everything but letters, digits, `.`, `_` and `-` replaced. A file of this name is
+    /// replaced.
+    ///
+    /// # Errors
+    /// If it cannot be renamed.
+    pub fn keep(mut self, name: &str) -> io::Result<PathBuf> {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+        let name: String = name.trim_start_matches('.').chars().map(safe).collect();
+        let path = self.path.with_file_name(name);
+        std::fs::rename(&self.path, &path)?;
+        self.kept = true;
+        Ok(path)
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What could not be finished is of no use.
+            std::fs::remove_file(&self.path).ok();
+        }
     }
 }
 

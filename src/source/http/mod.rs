@@ -3,11 +3,13 @@
 //! Most clients open a connection for each event and many are careless, so a connection costs nothing before its first
 //! byte, every wait has an end, and the bytes of all bodies in memory are bounded together.
 
+mod archive;
 pub mod attachments;
 pub mod auth;
 mod body;
 pub mod door;
 pub mod metrics;
+mod results;
 mod routes;
 
 use std::convert::Infallible;

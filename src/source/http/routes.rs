@@ -11,12 +11,8 @@ use hyper::{Method, Request, Response};
 use super::body::{self, BodyError};
 use super::door::Shut;
 use super::metrics::Endpoint;
-use super::{App, auth};
-use crate::decode::clients::resultsdb::{self, Part, Upload};
+use super::{App, auth, results};
 use crate::decode::clients::{Answer, Context, Message, loader, own, realtime, stpt};
-
-/// Results that are handed in together.
-const PART: usize = 500;
 
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +24,7 @@ enum Route {
     Stpt(stpt::Kind),
     Upload,
     UploadEws,
+    UploadArchive,
     Health,
     Alive,
     Ready,
@@ -47,6 +44,7 @@ impl Route {
             "log" => Self::Realtime(realtime::Kind::Log),
             "metric" => Self::Realtime(realtime::Kind::Metric),
             "api/upload" => Self::Upload,
+            "api/upload/archive" => Self::UploadArchive,
             "api/upload/ews" => Self::UploadEws,
             "tm_api/dry_run" => Self::Stpt(stpt::Kind::DryRun),
             "tm_api/test_start" => Self::Stpt(stpt::Kind::Start),
@@ -65,7 +63,7 @@ impl Route {
             Self::Events => Endpoint::Events,
             Self::Loader => Endpoint::Loader,
             Self::Stpt(_) => Endpoint::Stpt,
-            Self::Upload | Self::UploadEws => Endpoint::Results,
+            Self::Upload | Self::UploadEws | Self::UploadArchive => Endpoint::Results,
             Self::Realtime(_) | Self::OldPush => Endpoint::Realtime,
             Self::Health | Self::Alive | Self::Ready | Self::Metrics => Endpoint::Health,
         }
@@ -129,13 +127,7 @@ fn read_only(app: &App, route: Route) -> Answer {
             (app.more_metrics)(&mut out);
             Answer { status: 200, media_type: "text/plain; version=0.0.4; charset=utf-8", body: out.into() }
         }
-        Route::Events
-        | Route::Realtime(_)
-        | Route::OldPush
-        | Route::Loader
-        | Route::Stpt(_)
-        | Route::Upload
-        | Route::UploadEws => Answer::error(405, "only POST works here"),
+        _ => Answer::error(405, "only POST works here"),
     }
 }
 
@@ -150,7 +142,9 @@ async fn post(app: &App, route: Route, peer: IpAddr, request: Request<Incoming>)
         Route::Stpt(kind) => {
             whole(app, request, |body| stpt::parse(kind, body).map(|told| Message::Stpt(told, context))).await
         }
-        Route::Upload | Route::UploadEws => upload(app, route, &context, request).await.map_err(described),
+        Route::Upload => results::upload(app, false, &context, request).await,
+        Route::UploadEws => results::upload(app, true, &context, request).await,
+        Route::UploadArchive => results::archive(app, &context, request).await,
         Route::Loader => load(app, context, request).await,
         Route::OldPush => {
             let parse = |body: &[u8]| realtime::parse_push(body).map(|parsed| Message::Realtime(parsed, context));
@@ -172,7 +166,7 @@ async fn whole(
     app.door.hand_in(message).await.map_err(shut)
 }
 
-async fn body_of(app: &App, request: Request<Incoming>) -> Result<body::Held, Answer> {
+pub(super) async fn body_of(app: &App, request: Request<Incoming>) -> Result<body::Held, Answer> {
     let (head, incoming) = request.into_parts();
     let body = body::read(&head.headers, incoming, app.max_body, &app.room).await.map_err(refused)?;
     app.counts.count_bytes(body.bytes.len());
@@ -197,55 +191,6 @@ async fn load(app: &App, context: Context, request: Request<Incoming>) -> Result
         loaded = kept.await.map_err(|_| Answer::error(500, "a screenshot could not be kept"))?;
     }
     app.door.hand_in(Message::Loader(loaded, context)).await.map_err(shut)
-}
-
-/// What the results database's processors answer when all is well; the client counts any other status as a failure.
-const PROCESSED: &str = "{\"status\":\"ok\",\"processing\":{\"ci-urls\":{\"status\":\"ok\"},\
-    \"commit-identifiers\":{\"status\":\"ok\"},\"suite-results\":{\"status\":\"ok\"},\
-    \"test-failures\":{\"status\":\"ok\"},\"test-results\":{\"status\":\"ok\"}}}";
-
-/// Takes an upload in parts, so that other clients are answered between them.
-async fn upload(app: &App, route: Route, context: &Context, request: Request<Incoming>) -> Result<Answer, Answer> {
-    let body = body_of(app, request).await?;
-    let number = app.bodies.fetch_add(1, Relaxed);
-    let context = context.clone();
-    let is_ews = route == Route::UploadEws;
-    // Tens of thousands of results take long enough to hold up this thread's other connections.
-    let parsed = tokio::task::spawn_blocking(move || match is_ews {
-        true => resultsdb::parse_ews(&body.bytes, &context, number),
-        false => resultsdb::parse(&body.bytes, &context, number),
-    });
-    let Upload { head, leaves } = parsed.await.map_err(|_| Answer::error(500, "the upload could not be read"))??;
-    let answer = if is_ews {
-        let names: Vec<&str> = leaves.iter().map(resultsdb::Leaf::path).collect();
-        Answer::json(200, serde_json::json!({ "status": "ok", "tests": names }).to_string())
-    } else {
-        Answer::json(200, PROCESSED)
-    };
-    let key = head.key.clone();
-    let hand_in = |part| async { app.door.hand_in(Message::Results(part)).await.map_err(shut) };
-    if hand_in(Part::Begin(Box::new(head))).await? == resultsdb::KNOWN {
-        return Ok(answer);
-    }
-    let mut first = 0;
-    let mut leaves = leaves.into_iter();
-    while leaves.len() > 0 {
-        let part: Vec<_> = leaves.by_ref().take(PART).collect();
-        let count = part.len();
-        hand_in(Part::Results(key.clone(), first, part)).await?;
-        first += count;
-    }
-    hand_in(Part::End(key)).await?;
-    Ok(answer)
-}
-
-/// An error in the words of the results database.
-fn described(answer: Answer) -> Answer {
-    let value: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    match value.get("error").and_then(|error| error.as_str()) {
-        Some(error) if value.get("description").is_none() => resultsdb::refusal(answer.status, error),
-        _ => answer,
-    }
 }
 
 /// Takes a body of any length line by line, while it comes.
@@ -317,7 +262,7 @@ fn context(peer: IpAddr, query: &str) -> Context {
     context
 }
 
-fn refused(error: BodyError) -> Answer {
+pub(super) fn refused(error: BodyError) -> Answer {
     match error {
         BodyError::TooLarge => Answer::error(413, "the body, or a line of it, is too large; see --max-body"),
         BodyError::Slow => Answer::error(408, "the body came too slowly"),
@@ -327,7 +272,7 @@ fn refused(error: BodyError) -> Answer {
     }
 }
 
-fn shut(shut: Shut) -> Answer {
+pub(super) fn shut(shut: Shut) -> Answer {
     match shut {
         Shut::Busy => Answer::error(503, "too much waits for Loki; try again"),
         Shut::Ending => Answer::error(503, "testwire is ending"),

@@ -100,6 +100,25 @@ fn read(body: &[u8], context: &Context, number: u64, flat: bool) -> Result<Uploa
     Ok(Upload { head, leaves })
 }
 
+/// The id of the run that the fields of an archive's form belong to.
+///
+/// # Errors
+/// In the words of the database.
+pub fn run_of_form(form: &[(String, String)], context: &Context) -> Result<String, Answer> {
+    let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let configuration = configuration(field("configuration").map(Value::from).as_ref())?;
+    let suite =
+        field("suite").filter(|suite| !suite.is_empty()).ok_or_else(|| refusal(400, "No test suite specified"))?;
+    let commits = field("commits").and_then(|text| json::parse(text.as_bytes()));
+    let commits = objects(commits.as_ref());
+    if commits.is_empty() {
+        return Err(refusal(400, "Each test result must have at least 1 associated commit"));
+    }
+    let fields: Fields =
+        field("timestamp").map(|time| ("timestamp".to_owned(), Value::from(time))).into_iter().collect();
+    Ok(head(&fields, &configuration, suite, &commits, None, context).run_id)
+}
+
 fn objects(list: Option<&Value>) -> Vec<&Fields> {
     list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object).collect()
 }
