@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
@@ -24,6 +24,9 @@ const KEPT_DESCRIPTORS: u64 = 128;
 /// More connections than this are of no use: their requests would wait longer than clients do.
 const MAX_CONNECTIONS: u64 = 20_000;
 
+/// Connections that may wait to be accepted; the system has a limit of its own, mostly 4096.
+const ACCEPT_QUEUE: u32 = 4096;
+
 type Watch = Arc<dyn Fn() -> Backlog + Send + Sync>;
 
 /// Serves until SIGTERM or SIGINT.
@@ -35,7 +38,7 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     let token = settings.listen.token.as_ref().map(|token| token.read()).transpose()?;
     let failed = |what: String| move |e: std::io::Error| Failure::new(Exit::Input, what).cause(&e);
     let address = settings.listen.address;
-    let listener = TcpListener::bind(address).await.map_err(failed(format!("cannot listen on {address}")))?;
+    let listener = bind(address).map_err(failed(format!("cannot listen on {address}")))?;
     let local = listener.local_addr().map_err(failed("cannot listen".into()))?;
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed("cannot listen for signals".into()))?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed("cannot listen for signals".into()))?;
@@ -59,7 +62,7 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     let clients = Clients::new(Box::new(move |wall| timezone.timestamp(wall)));
     let output = output(settings, shipping.as_ref());
     let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output).within(limits);
-    let report = start(hub)?;
+    let mut report = start(hub)?;
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));
     let metrics = move |out: &mut String| delivery_metrics(out, stats.as_deref(), &backlog());
@@ -75,15 +78,21 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     says.line(&format!("listening on http://{local}"));
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(http::serve(listener, app, connections(), stopped));
-    tokio::select! {
-        _ = interrupts.recv() => {}
-        _ = terminations.recv() => {}
-    }
+    let died = tokio::select! {
+        _ = interrupts.recv() => None,
+        _ = terminations.recv() => None,
+        // It ends after the door is closed, and before that by a bug only, which was printed.
+        report = &mut report => Some(report.unwrap_or_default()),
+    };
     stop.send(true).ok();
+    let unexpected = died.is_some();
     // The last request's end closes the door, and that ends the hub.
     let ended = async {
         drop(serving.await);
-        report.await.unwrap_or_default()
+        match died {
+            Some(report) => report,
+            None => report.await.unwrap_or_default(),
+        }
     };
     tokio::pin!(ended);
     let report = tokio::select! {
@@ -96,7 +105,20 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
             ended.await
         }
     };
-    end(settings, shipping, &says, &report).await
+    let exit = end(settings, shipping, &says, &report).await?;
+    if unexpected {
+        return Err(Failure::new(Exit::Spool, "the hub has ended unexpectedly"));
+    }
+    Ok(exit)
+}
+
+/// With the usual queue of 128 a burst of clients overflows it, and each of those waits a second for its next try.
+fn bind(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait until old connections are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(ACCEPT_QUEUE)
 }
 
 /// Runs the hub on a thread of its own: it blocks at the spool's cap.

@@ -25,6 +25,8 @@ const GROUP: usize = 512;
 const GRACE: Duration = Duration::from_secs(3);
 /// Distinct values that clients may bring for a label; any more become `other`.
 const LABEL_VALUES: usize = 50;
+/// Ids of runs that are remembered to number their uses.
+const MAX_USES: usize = 100_000;
 /// Runs that may be on at a time; each costs some kilobytes and the memory of its tests.
 const MAX_RUNS: usize = 2_000;
 
@@ -214,6 +216,9 @@ impl Open {
         } else {
             facts.run_id.clone()
         };
+        if self.uses.len() >= MAX_USES {
+            self.uses.clear();
+        }
         // An id from outside may be used by other processes, and again by later runs of this one.
         let uses = self.uses.entry(run_id.clone()).or_default();
         *uses += 1;

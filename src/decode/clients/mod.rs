@@ -210,3 +210,6 @@ fn attribute_name(text: &str) -> String {
     let plain: String = lower.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(64).collect();
     plain.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('_').to_owned()
 }
+
+#[cfg(test)]
+mod tests;
