@@ -138,9 +138,11 @@ async fn connection(stream: TcpStream, app: Arc<App>, mut stop: watch::Receiver<
     let Ok(peer) = stream.peer_addr() else { return };
     // Small answers must not wait for an acknowledgement of the last one.
     stream.set_nodelay(true).ok();
+    let mut first = [0; 1];
     // An idle connection has no buffer: one is made when there is something to read.
     tokio::select! {
-        ready = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => if !matches!(ready, Ok(Ok(()))) { return },
+        // `readable` may say yes too early.
+        ready = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)) => if !matches!(ready, Ok(Ok(1))) { return },
         () = told(&mut stop) => return,
     }
     exchange(stream, peer, app, stop).await;
