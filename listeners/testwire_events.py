@@ -16,6 +16,7 @@ except ImportError:  # not on Windows
 
 _ENV_FILE = "TESTWIRE_EVENTS"
 _ENV_OWNER = "TESTWIRE_EVENTS_OWNER"
+_ENV_LOCK = "TESTWIRE_EVENTS_LOCK"
 _OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOINHERIT", "O_BINARY"):  # as far as the system has them
     _OPEN_FLAGS |= getattr(os, _flag, 0)
@@ -160,5 +161,16 @@ class EventFile:
             # Tells a testwire process that finds this file after the death of its own that more may come.
             try:
                 self._flock(self._fd, LOCK_SH | LOCK_NB)
+                self._close_inherited()
             except OSError:
                 pass
+
+    def _close_inherited(self):
+        """Close the descriptor that held the lock until now, so that no daemon of a test takes it along."""
+        try:
+            inherited = int(os.environ.get(_ENV_LOCK, ""))
+            held = self._fstat(inherited)
+        except (OSError, ValueError, OverflowError):
+            return
+        if inherited != self._fd and (held.st_dev, held.st_ino) == self._identity:
+            self._close(inherited)

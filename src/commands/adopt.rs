@@ -138,13 +138,17 @@ fn names(settings: &Settings) -> BTreeSet<String> {
 }
 
 /// Takes over one; `None` if its process lives, or its runner still writes events.
+///
+/// What the directory of events says counts once the queue is ours: before, its process may have made it, started the
+/// runner and died, or yet another process may have taken both over, while this one looked.
 fn take_over(
     name: &str,
     settings: &Settings,
     client: &Client,
     ship: &ship::Settings,
 ) -> Result<Option<Adopted>, SpoolError> {
-    let found = events_file::find(&settings.state_dir, name);
+    let find = || events_file::find(&settings.state_dir, name);
+    let found = find();
     if found.in_use {
         return Ok(None);
     }
@@ -158,6 +162,10 @@ fn take_over(
         None
     };
     let Some(queue) = queue else { return Ok(None) };
+    let found = find();
+    if found.in_use {
+        return Ok(None);
+    }
     let queue = Arc::new(queue);
     if end_run(&queue, found) {
         events_file::remove(&settings.state_dir, name);

@@ -3,9 +3,14 @@
 //! It lies in a directory of its own, `events/NAME` of the state directory, beside the spool `spool/NAME` of the process
 //! that follows it. The spool is made first and removed last, so a directory of events without one was left by a process
 //! that was killed in between, or that did not write to Loki.
+//!
+//! As long as anybody may write to the file, somebody holds a shared lock on it: testwire itself while it lives, the
+//! command that it started and whatever that passes the descriptor on to, and each listener. So no other process takes
+//! a run over whose testwire was killed before its runner had come so far as to open the file.
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -27,18 +32,40 @@ pub(super) fn name(run_id: &str) -> String {
     format!("{name}.{}", std::process::id())
 }
 
-/// Makes the directory and gives the path of the event file, which the first listener makes. With `run` it says what run
-/// it is of, so that another process can ship it; without, nobody else shall.
+/// An event file that this process follows.
+#[derive(Debug)]
+pub(super) struct EventFile {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// Holds the lock of this process.
+    lock: File,
+}
+
+impl EventFile {
+    /// A descriptor for the command that is about to be started: it holds the lock, and, unlike others, is inherited.
+    ///
+    /// # Errors
+    /// If no descriptor is left.
+    pub(super) fn lock_to_inherit(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::io::dup(&self.lock)?)
+    }
+}
+
+/// Makes the directory and the empty event file. With `run` it says what run it is of, so that another process can ship
+/// it; without, nobody else shall.
 ///
 /// # Errors
 /// If it cannot be made or written.
-pub(super) fn create(state_dir: &Path, name: &str, run: Option<&RunInfo>) -> io::Result<PathBuf> {
+pub(super) fn create(state_dir: &Path, name: &str, run: Option<&RunInfo>) -> io::Result<EventFile> {
     let directory = state_dir.join(FOLDER).join(name);
     fs::create_dir_all(&directory)?;
+    let path = fs::canonicalize(&directory)?.join(EVENTS);
+    let lock = File::options().append(true).create(true).open(&path)?;
+    flock(&lock, FlockOperation::LockShared)?;
     if let Some(run) = run {
         fs::write(directory.join(RUN), serde_json::to_vec(run)?)?;
     }
-    Ok(fs::canonicalize(directory)?.join(EVENTS))
+    Ok(EventFile { path, lock })
 }
 
 /// Removes the directory: all that it says is safe elsewhere, or nobody shall have it.
@@ -67,7 +94,7 @@ pub(super) struct Found {
     pub(super) run: Option<RunInfo>,
     /// The event file, if there is one.
     pub(super) events: Option<PathBuf>,
-    /// True if a runner has the event file open still.
+    /// True if somebody may write to the event file still.
     pub(super) in_use: bool,
 }
 
@@ -76,7 +103,6 @@ pub(super) fn find(state_dir: &Path, name: &str) -> Found {
     let directory = state_dir.join(FOLDER).join(name);
     let run = fs::read(directory.join(RUN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let events = Some(directory.join(EVENTS)).filter(|path| path.exists());
-    // Each listener holds a shared lock while it may write.
     let in_use = events.as_ref().and_then(|path| File::open(path).ok()).is_some_and(|file| {
         flock(file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
     });

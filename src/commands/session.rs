@@ -1,13 +1,12 @@
 //! What `run`, `pipe` and `demo` have in common: an intake, the shipping side, and what is said about them.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::events_file;
+use super::events_file::{self, EventFile};
 use super::shipping::{Says, Shipping, eprint_line, limits};
 use super::status_line::{progress_text, seconds};
 use crate::config::{Output as Destination, Settings};
@@ -101,11 +100,11 @@ impl Opened {
         Ok(Self { name, shipping })
     }
 
-    /// Makes the place of the run's event file and gives the file's path.
+    /// Makes the run's event file.
     ///
     /// # Errors
     /// If the state directory cannot be written.
-    pub(super) fn event_file(&self, settings: &Settings, run: &RunInfo) -> Result<PathBuf, Failure> {
+    pub(super) fn event_file(&self, settings: &Settings, run: &RunInfo) -> Result<EventFile, Failure> {
         let run = self.shipping.as_ref().map(|_| run);
         events_file::create(&settings.state_dir, &self.name, run).map_err(|e| {
             let what = format!("cannot write to {}", settings.state_dir.display());

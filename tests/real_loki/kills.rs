@@ -140,13 +140,7 @@ async fn nothing_is_missing_or_doubled_however_often_testwire_is_killed() {
             continue;
         }
         runners += 1;
-        let ended = format!("{{service_name=\"{project}\", kind=\"test\", status=\"passed\"}} | run_id=\"{run_id}\"");
-        let rows = loki.query_range(&ended, now() - 900_000_000_000, now() + 1_000_000_000, usize::MAX).await;
-        assert_eq!(rows.len(), TESTS, "tests of {run_id} that the listener wrote");
-        let end = format!("{{service_name=\"{project}\", kind=\"run\", status=\"passed\"}} | run_id=\"{run_id}\"");
-        let end = loki.query_range(&end, now() - 900_000_000_000, now() + 1_000_000_000, usize::MAX).await;
-        assert_eq!(end.len(), 1, "{run_id} was taken up by another process and ended as the runner said: {end:?}");
-        assert_eq!(end[0].number("passed"), TESTS as u64);
+        assert_complete(loki, &project, run_id).await;
     }
     assert!(runners * 5 > rounds(), "runners were started: {runners} of {}", rounds());
     assert!(early * 2 < all.len(), "most had accepted something: {early} of {} had not", all.len());
@@ -154,4 +148,38 @@ async fn nothing_is_missing_or_doubled_however_often_testwire_is_killed() {
         "{} processes killed, {early} of them before they had accepted anything; {runners} runners outlived theirs",
         all.len()
     );
+}
+
+/// All that the listener wrote is there, and the run ended as the runner said.
+async fn assert_complete(loki: &Loki, project: &str, run_id: &str) {
+    let tests = format!("{{service_name=\"{project}\", kind=\"test\", status=\"passed\"}} | run_id=\"{run_id}\"");
+    let rows = loki.query_range(&tests, now() - 900_000_000_000, now() + 1_000_000_000, usize::MAX).await;
+    assert_eq!(rows.len(), TESTS, "tests of {run_id} that the listener wrote");
+    let end = format!("{{service_name=\"{project}\", kind=\"run\", status=\"passed\"}} | run_id=\"{run_id}\"");
+    let end = loki.query_range(&end, now() - 900_000_000_000, now() + 1_000_000_000, usize::MAX).await;
+    assert_eq!(end.len(), 1, "{run_id} was taken up by another process and ended as the runner said: {end:?}");
+    assert_eq!(end[0].number("passed"), TESTS as u64);
+}
+
+#[tokio::test]
+async fn a_runner_that_has_written_nothing_yet_when_testwire_is_killed_is_waited_for() {
+    let loki = Loki::get();
+    let (scratch, project) = (Scratch::new(), unique_project("early"));
+    write_runner(&scratch.work());
+    let common = ["--quiet", "--project", &project, "--loki-url", loki.url(), "--run-id", "early"];
+    let script = "touch begun; while [ ! -e go ]; do sleep 0.02; done; ./pytest";
+    let testwire = start(scratch.testwire(["run"]).args(common).args(["--", "sh", "-c", script]));
+    until("the runner has begun", || scratch.work().join("begun").exists().then_some(()));
+    kill(testwire.id(), "KILL");
+    drop(testwire);
+    for _ in 0..3 {
+        let flush = run(&mut scratch.testwire(["flush", "--loki-url", loki.url(), "--drain-timeout", "20s"]), b"");
+        assert_eq!(flush.code, 0, "{}", flush.err());
+    }
+    let events = std::fs::read_dir(scratch.state().join("events")).unwrap();
+    assert_eq!(events.count(), 1, "the run is not given up");
+    std::fs::write(scratch.work().join("go"), "").unwrap();
+    until("the runner is through", || scratch.work().join("early.through").exists().then_some(()));
+    flush(&scratch, loki.url());
+    assert_complete(loki, &project, "early").await;
 }

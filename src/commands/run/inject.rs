@@ -1,6 +1,7 @@
 //! Recognises the runner in a command line and gets its events out of it by its own means.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Runners that `testwire run` can make speak.
@@ -39,6 +40,8 @@ pub(super) struct Injection {
     pub env: Vec<(&'static str, OsString)>,
     /// The file that its listener writes; empty if it has none.
     pub(super) events: PathBuf,
+    /// Descriptor that the command inherits: holds the lock on that file until the listener has its own.
+    pub(super) lock: Option<OwnedFd>,
     /// What was done, in one line; empty if nothing.
     pub note: String,
 }
@@ -72,6 +75,8 @@ pub(super) struct Place<'a> {
     pub(super) listeners: PathBuf,
     /// The file that they write.
     pub(super) events: PathBuf,
+    /// A descriptor with the lock on it, which the command inherits.
+    pub(super) lock: OwnedFd,
     /// The run.
     pub(super) run_id: &'a str,
 }
@@ -79,7 +84,8 @@ pub(super) struct Place<'a> {
 /// How to run a command whose events are on its standard output, or that has none.
 pub(super) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) -> Injection {
     let env = vec![("TESTWIRE_RUN_ID", run_id.into())];
-    let mut plan = Injection { runner, argv: argv.to_vec(), env, events: PathBuf::new(), note: String::new() };
+    let mut plan =
+        Injection { runner, argv: argv.to_vec(), env, events: PathBuf::new(), lock: None, note: String::new() };
     if runner == Runner::GoTest && !wants_json(argv) {
         let is_test = |words: &[OsString]| words.last().is_some_and(|word| word == "test");
         if let Some(at) = argv.windows(2).position(is_test) {
@@ -94,7 +100,7 @@ pub(super) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) 
 pub(super) fn with_listener(
     runner: Runner,
     argv: &[OsString],
-    place: &Place<'_>,
+    place: Place<'_>,
     env: impl Fn(&str) -> Option<OsString>,
 ) -> Injection {
     let mut plan = without_listener(runner, argv, place.run_id);
@@ -106,9 +112,11 @@ pub(super) fn with_listener(
     };
     plan.note = format!("{note} through {name}");
     plan.env.push((name, joined(own, " ", env(name))));
+    plan.env.push(("TESTWIRE_EVENTS_LOCK", place.lock.as_raw_fd().to_string().into()));
     plan.env.push(("PYTHONPATH", joined(&place.listeners, ":", env("PYTHONPATH"))));
     plan.env.push(("TESTWIRE_EVENTS", place.events.clone().into()));
-    plan.events.clone_from(&place.events);
+    plan.events = place.events;
+    plan.lock = Some(place.lock);
     plan
 }
 
@@ -161,8 +169,9 @@ mod tests {
     #[test]
     fn what_the_user_had_in_the_environment_is_kept() {
         let env = |name: &str| (name == "PYTEST_ADDOPTS").then(|| OsString::from("-q"));
-        let place = Place { listeners: "/l".into(), events: "/e".into(), run_id: "r" };
-        let plan = with_listener(Runner::Pytest, &argv(&["pytest"]), &place, env);
+        let lock = std::fs::File::open("/dev/null").unwrap().into();
+        let place = Place { listeners: "/l".into(), events: "/e".into(), lock, run_id: "r" };
+        let plan = with_listener(Runner::Pytest, &argv(&["pytest"]), place, env);
         let get = |name: &str| plan.env.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_str().unwrap().to_owned());
         assert_eq!(get("PYTEST_ADDOPTS").unwrap(), "-p testwire_pytest -q");
         assert_eq!(get("PYTHONPATH").unwrap(), "/l");

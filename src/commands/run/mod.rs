@@ -37,18 +37,22 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
     let limits = limits(settings).await;
     let opened = Opened::new(settings, &limits)?;
     let name = opened.name().to_owned();
-    let plan = match runner {
+    let mut events = None;
+    let mut plan = match runner {
         Runner::Robot | Runner::Pytest => {
-            let events = opened.event_file(settings, &info)?;
+            let file = events.insert(opened.event_file(settings, &info)?);
+            let lock =
+                file.lock_to_inherit().map_err(|e| Failure::new(Exit::Spool, "no descriptor is left").cause(&e))?;
             let listeners = listeners::install(&settings.state_dir)
                 .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
-            with_listener(runner, argv, &Place { listeners, events, run_id: &info.run_id }, |name| {
-                std::env::var_os(name)
-            })
+            let place = Place { listeners, events: file.path.clone(), lock, run_id: &info.run_id };
+            with_listener(runner, argv, place, |name| std::env::var_os(name))
         }
         Runner::GoTest | Runner::Plain => without_listener(runner, argv, &info.run_id),
     };
     let (child, feeds) = start(&plan, argv).inspect_err(|_| Opened::remove_event_file(&name, settings))?;
+    // The command has its own.
+    plan.lock = None;
     let mut normalizer = Normalizer::new(info);
     normalizer.set_limits(limits);
     let mut session = opened.begin(settings, feeds, normalizer, Ends::WhenTold)?;
@@ -57,6 +61,7 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
     session.end(ended.run_end());
     let outcome = session.finish().await;
     outcome.summarise();
+    drop(events);
     if outcome.is_safe() {
         Opened::remove_event_file(&name, settings);
     }
