@@ -125,7 +125,10 @@ impl Shipping {
     /// Says so if it takes longer than one would notice.
     async fn drain_within(shipper: &mut Shipper<DiskQueue>, queue: &DiskQueue, limit: Duration, says: &Says) -> Drain {
         let begun = Instant::now();
-        let patience = Duration::from_secs(1).min(limit);
+        let patience = Duration::from_secs(1);
+        if limit <= patience {
+            return shipper.drain(limit).await;
+        }
         // A drain that reaches its own limit ends the shipping, so this one is left before that.
         if let Ok(drained) = tokio::time::timeout(patience, shipper.drain(limit)).await {
             return drained;

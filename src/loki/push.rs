@@ -370,17 +370,19 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(after.min(RETRY_AFTER_MAX))
 }
 
-/// An error and what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
+/// An error and what caused it, on one line, without the links that tell a person nothing.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    const EMPTY: [&str; 3] = ["error sending request", "client error (Connect)", "tcp connect error"];
+    let mut text = String::new();
+    for error in std::iter::successors(Some(error), |error| error.source()) {
         let cause = error.to_string();
-        if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
+        if (error.source().is_some() && EMPTY.contains(&cause.as_str())) || text.ends_with(&cause) {
+            continue;
         }
-        source = error.source();
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
     }
     text
 }

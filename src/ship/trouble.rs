@@ -26,11 +26,8 @@ impl Trouble {
             None => now,
         };
         self.state = Some((since, now));
-        tracing::warn!(
-            stream = stream.selector(),
-            next_try_s = wait.as_secs_f32(),
-            "entries wait, nothing is lost: {error}"
-        );
+        tracing::warn!("Loki takes no entries, which wait in the spool: {error}");
+        tracing::debug!("{} is tried again in {wait:.1?}", stream.selector());
     }
 
     /// Every stream is accepted again.

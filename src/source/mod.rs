@@ -33,6 +33,11 @@ pub enum Got {
 impl Source {
     /// A pipe or the like.
     pub fn from_fd(fd: OwnedFd) -> Self {
+        // A pipe holds 64 KiB at first: a quick writer and the reader would take turns at each quarter of a read, and
+        // what each read gives goes to the spool by itself. That it is no pipe, or that the user's pipes hold too much
+        // already, is no error.
+        #[cfg(target_os = "linux")]
+        rustix::pipe::fcntl_setpipe_size(&fd, lines::READ).ok();
         Self::Fd(File::from(fd))
     }
 
