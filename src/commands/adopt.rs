@@ -26,7 +26,7 @@ use crate::normalize::{Normalizer, RunEnd, Snapshot};
 use crate::pipeline::feed::{Feed, Handler};
 use crate::pipeline::intake::{Intake, now};
 use crate::pipeline::output::{Mark, Output as _, OutputError, ToQueue};
-use crate::ship::{self, Drain, RejectedFiles, Shipper};
+use crate::ship::{Drain, RejectedFiles, Shipper};
 use crate::source::Source;
 use crate::source::follow::Follow;
 use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
@@ -66,11 +66,11 @@ impl Adoption {
         let client = client(settings)?;
         let (sender, found) = mpsc::channel();
         let state_dir = settings.state_dir.clone();
-        let (runtime, settings, ship) = (Handle::current(), settings.clone(), ship_settings(settings, limits));
+        let (runtime, settings, limits) = (Handle::current(), settings.clone(), limits.clone());
         let thread = std::thread::spawn(move || {
             let _runtime = runtime.enter();
             for name in names(&settings) {
-                match take_over(&name, &settings, &client, &ship) {
+                match take_over(&name, &settings, &limits, &client) {
                     Ok(Some(adopted)) => {
                         if sender.send(adopted).is_err() {
                             return;
@@ -141,12 +141,7 @@ fn names(settings: &Settings) -> BTreeSet<String> {
 ///
 /// What the directory of events says counts once the queue is ours: before, its process may have made it, started the
 /// runner and died, or yet another process may have taken both over, while this one looked.
-fn take_over(
-    name: &str,
-    settings: &Settings,
-    client: &Client,
-    ship: &ship::Settings,
-) -> Result<Option<Adopted>, SpoolError> {
+fn take_over(name: &str, settings: &Settings, limits: &Limits, client: &Client) -> Result<Option<Adopted>, SpoolError> {
     let find = || events_file::find(&settings.state_dir, name);
     let found = find();
     if found.in_use {
@@ -167,16 +162,16 @@ fn take_over(
         return Ok(None);
     }
     let queue = Arc::new(queue);
-    if end_run(&queue, found) {
+    if end_run(&queue, found, limits) {
         events_file::remove(&settings.state_dir, name);
     }
     let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-    let shipper = Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship.clone());
+    let shipper = Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship_settings(settings, limits));
     Ok(Some(Adopted { queue, shipper }))
 }
 
 /// Writes what is missing of the run, its end included. True if all that its event file says is in the spool now.
-fn end_run(queue: &Arc<DiskQueue>, found: Found) -> bool {
+fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
@@ -193,6 +188,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found) -> bool {
             let source = Source::Follow(Follow::new(path));
             let feed = Feed::new(source, Handler::decoder(format)).resuming(bytes, &mark.run);
             let mut normalizer = Normalizer::new(mark.run.run.clone());
+            normalizer.set_limits(limits.clone());
             normalizer.resume(mark.run.seq, mark.run.started);
             let output = Box::new(ToQueue::new(Arc::clone(queue)));
             Intake::new(vec![feed], normalizer, output, false).map_err(OutputError::Stdout).and_then(
@@ -207,6 +203,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found) -> bool {
         _ => {
             let mut output = ToQueue::new(Arc::clone(queue));
             let mut normalizer = Normalizer::restore(mark.run);
+            normalizer.set_limits(limits.clone());
             normalizer.finish(&RunEnd::Abandoned, now(), &mut output);
             output.flush(&mut || Mark { run: normalizer.snapshot(), events: None })
         }
