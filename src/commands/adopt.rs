@@ -99,7 +99,7 @@ impl Adoption {
             let drained = adopted.shipper.drain(until.saturating_duration_since(Instant::now())).await;
             adopted.shipper.abort();
             let stats = adopted.shipper.stats();
-            Totals::add(&self.state_dir, stats);
+            Totals::add(&self.state_dir, stats, &adopted.queue.syncs());
             delivered.queues += 1;
             delivered.sent += stats.pushed_entries();
             delivered.rejected += stats.rejected_total();

@@ -205,6 +205,15 @@ fn delivery_metrics(out: &mut String, stats: Option<&Stats>, backlog: &Backlog) 
     for (outcome, count) in stats.outcomes() {
         sample(out, "testwire_pushes_total", &format!("{{outcome=\"{outcome}\"}}"), count);
     }
+    let answers = stats.answers();
+    let name = "testwire_push_duration_seconds";
+    head(out, name, "histogram", "How long Loki took to answer pushes.");
+    for (bound, count) in answers.cumulative() {
+        let le = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.as_secs_f64().to_string());
+        sample(out, &format!("{name}_bucket"), &format!("{{le=\"{le}\"}}"), count);
+    }
+    sample(out, &format!("{name}_sum"), "", answers.total().as_secs_f64());
+    sample(out, &format!("{name}_count"), "", answers.count());
     head(out, "testwire_rejected_entries_total", "counter", "Entries that Loki refused, by its reason.");
     for (reason, count) in stats.rejected() {
         sample(out, "testwire_rejected_entries_total", &format!("{{reason=\"{}\"}}", reason.as_str()), count);

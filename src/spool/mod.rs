@@ -71,6 +71,7 @@ mod reader;
 mod scan;
 mod segment;
 mod state;
+mod timings;
 mod walk;
 mod writer;
 
@@ -78,7 +79,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::queue::{DiskQueue, Inspection, all, dead, folder, inspect};
-pub use self::state::Syncs;
+pub use self::timings::Timings;
 use crate::loki::encode::Chunk;
 
 /// One record of a queue; records are handed out in the order of their ids.
