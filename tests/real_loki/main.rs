@@ -5,6 +5,8 @@
 #[path = "../common/binary.rs"]
 mod binary;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 #[path = "../common/panels.rs"]
 mod dashboards;
 #[cfg(test)]
