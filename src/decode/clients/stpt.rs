@@ -109,7 +109,8 @@ impl Stpt {
     fn begin(&mut self, told: &Told, time: Option<Timestamp>, context: &Context, runs: &mut dyn Runs) -> Run {
         self.begun += 1;
         let key = format!("stpt/{}", self.begun);
-        let begun = chrono::DateTime::from_timestamp_nanos(time.unwrap_or(runs.now()).0).format("%Y%m%dT%H%M%SZ");
+        // To the microsecond, as the client says it: a machine may begin twice in a second.
+        let begun = chrono::DateTime::from_timestamp_nanos(time.unwrap_or(runs.now()).0).format("%Y%m%dT%H%M%S%.fZ");
         let slug: String = told.machine.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         let run_id = if context.run_id.is_empty() { format!("{begun}-{slug}") } else { context.run_id.clone() };
         let master = told.scenarios.first().map(|file| ("master_scenario".to_owned(), file.path.clone()));

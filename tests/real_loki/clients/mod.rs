@@ -111,7 +111,7 @@ async fn ends(loki: &Loki, project: &str, count: usize) -> Vec<Row> {
 /// The only run of a project: all of it is in Loki once, and its counters are what its tests add up to.
 async fn only_run(scratch: &Scratch, loki: &Loki, project: &str) -> Recorded {
     let ends = ends(loki, project, 1).await;
-    assert_eq!(ends.len(), 1, "{ends:#?}");
+    assert_eq!(ends.len(), 1, "runs of {project}");
     let run_id = ends[0].get("run_id");
     let recorded = Recorded::read(loki, project, run_id).await;
     recorded.assert_whole(loki).await;
