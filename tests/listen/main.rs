@@ -8,6 +8,7 @@ mod fake_loki;
 mod loader;
 mod own;
 mod realtime;
+mod recordings;
 mod replay;
 mod resultsdb;
 mod server;
