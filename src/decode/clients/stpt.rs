@@ -21,13 +21,14 @@ use crate::event::{
 const SCRIPT: &str = "script";
 
 /// The machines.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Stpt {
     /// By name in lower case, as the client's own server looks them up.
     machines: HashMap<String, Run>,
     begun: u64,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Run {
     key: String,
     tests: Vec<Test>,
@@ -35,6 +36,7 @@ struct Run {
     planned: bool,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Test {
     file: String,
     id: String,
@@ -42,7 +44,7 @@ struct Test {
     state: State,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum State {
     Waiting,
     Running,

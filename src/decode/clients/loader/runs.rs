@@ -15,7 +15,7 @@ use crate::event::{
 const REPEATED: &str = "it was repeated; the client does not say how it failed";
 
 /// The runs of pytest-rt and nose2rt.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Loader {
     runs: HashMap<String, Run>,
     begun: u64,
@@ -23,7 +23,7 @@ pub struct Loader {
     on: HashMap<String, String>,
 }
 
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 struct Run {
     /// Test by number: an item's message has nothing but the number.
     names: HashMap<String, String>,
@@ -126,7 +126,7 @@ impl Loader {
                 &key,
                 RunFacts {
                     run_id,
-                    runner: loaded.runner.into(),
+                    runner: loaded.runner.clone().into(),
                     project: context.project.clone(),
                     env: or(super::super::name(&facts.env), &context.env),
                     host,
