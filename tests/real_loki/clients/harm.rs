@@ -79,11 +79,17 @@ async fn pytest_goes_on_when_testwire_is_killed_and_what_was_answered_is_in_loki
     daemon.stop();
     let expr = format!("{{service_name=\"{project}\", kind=\"test\"}}");
     // Each message is an entry at least; but for the start and the end of the whole.
-    wait_for("what was answered", SOON, || async {
+    let rows = wait_for("what was answered", SOON, || async {
         let rows = loki.query_range(&expr, now() - 900_000_000_000, now() + 1_000_000_000, usize::MAX).await;
-        (rows.len() as u64 >= before + after - 2).then_some(())
+        (rows.len() as u64 >= before + after - 2).then_some(rows)
     })
     .await;
+    // Messages of the second half have nothing but numbers, which the first process was told the names of.
+    assert!(
+        rows.iter().all(|row| row.get("test").contains("::")),
+        "{:?}",
+        rows.iter().find(|row| !row.get("test").contains("::"))
+    );
     let ends = ends(loki, &project, 1).await;
     audit(&scratch, loki, &project, ends[0].get("run_id"));
 }
