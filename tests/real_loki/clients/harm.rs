@@ -59,8 +59,9 @@ async fn pytest_does_not_notice_that_loki_is_down_and_nothing_is_lost() {
 async fn pytest_goes_on_when_testwire_is_killed_and_what_was_answered_is_in_loki() {
     let (loki, project, scratch) = (Loki::get(), unique_project("killed"), Scratch::with_project("pytest"));
     let bare = bare(&scratch);
-    let daemon = Listening::start(&scratch, loki.url(), &project);
-    let address = daemon.address.clone();
+    // What it kept is known by the address that it is given.
+    let address = nowhere().replace("http://", "");
+    let daemon = Listening::start_at(&scratch, loki.url(), &project, &address);
     let rtu = format!("--rtu={}", daemon.url("/loader"));
     let pytest = start(&mut client(&scratch, "pytest", ["-q", "--rt", &rtu]));
     let before = until("a part of the tests has run", || Some(taken(&daemon)).filter(|taken| *taken >= 80));
@@ -91,6 +92,7 @@ async fn pytest_goes_on_when_testwire_is_killed_and_what_was_answered_is_in_loki
         rows.iter().find(|row| !row.get("test").contains("::"))
     );
     let ends = ends(loki, &project, 1).await;
+    assert_eq!((ends.len(), ends[0].number("planned")), (1, Truth::of("pytest").tests), "it is one run");
     audit(&scratch, loki, &project, ends[0].get("run_id"));
 }
 
