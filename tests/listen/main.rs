@@ -9,6 +9,7 @@ mod loader;
 mod own;
 mod realtime;
 mod replay;
+mod restart;
 mod resultsdb;
 mod server;
 mod spooled;
