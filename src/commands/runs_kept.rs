@@ -59,12 +59,12 @@ fn marked(state_dir: &Path, found: &Found) -> io::Result<Option<Place>> {
 /// and is not done with the queue, so that it must stay.
 pub(super) fn release(settings: &Settings, queue: &str) -> bool {
     for path in journal::folders(&settings.state_dir) {
-        if !journal::newest(&path).ok().flatten().is_some_and(|found| found.queue == queue) {
+        if journal::newest(&path).ok().flatten().is_none_or(|found| found.queue != queue) {
             continue;
         }
         let Ok(Some(folder)) = Folder::lock(&path) else { return false };
         // It may have gone on to another queue before it was locked.
-        if !journal::newest(&path).ok().flatten().is_some_and(|found| found.queue == queue) {
+        if journal::newest(&path).ok().flatten().is_none_or(|found| found.queue != queue) {
             continue;
         }
         let Some(hub) = restore(settings, &folder) else { continue };

@@ -11,6 +11,7 @@ mod own;
 mod realtime;
 mod recordings;
 mod replay;
+mod restart;
 mod resultsdb;
 mod server;
 mod spooled;

@@ -20,6 +20,8 @@ mod harness;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
+mod listen;
+#[cfg(test)]
 mod loki;
 #[cfg(test)]
 mod panels;

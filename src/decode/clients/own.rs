@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Answer, Context, RunFacts, Runs, name};
-use crate::decode::Decoder as _;
+use crate::decode::Decoder;
+use crate::decode::pytest::Pytest;
+use crate::decode::robot::Robot;
 use crate::decode::testwire::Testwire;
 use crate::event::{Event, Fact, Level, Note, RunFinished, RunStatus};
 
@@ -34,6 +36,8 @@ pub struct Part {
     pub shards: Shards,
     /// `writer`: names what numbers its lines; empty if nothing does.
     pub writer: String,
+    /// `format`: what the lines are; empty: testwire's own events.
+    pub format: String,
     /// `line`: the number of the first line, from 1. Lines of a writer that were taken before are passed over, so a
     /// body of which nobody knows whether it arrived may be sent again.
     pub line: Option<u64>,
@@ -90,7 +94,10 @@ impl Piece {
         let runner = head.runner.filter(|runner| crate::decode::testwire::is_runner(runner));
         let facts = RunFacts {
             run_id: given.clone(),
-            runner: runner.unwrap_or_else(|| "custom".into()),
+            runner: match context.part.format.as_str() {
+                "" | "testwire" => runner.unwrap_or_else(|| "custom".into()),
+                format => format.to_owned(),
+            },
             project: context.project.clone(),
             env: context.env.clone(),
             ..RunFacts::default()
@@ -114,7 +121,7 @@ pub struct Own {
 
 #[derive(Default, serde::Serialize, serde::Deserialize)]
 struct Run {
-    decoder: Testwire,
+    decoder: Lines,
     started: u64,
     finished: u64,
     /// Parts that were announced, and those that said something.
@@ -123,6 +130,47 @@ struct Run {
     reported: BTreeSet<String>,
     /// The next line of each writer.
     writers: HashMap<String, u64>,
+}
+
+/// What lines are.
+#[derive(serde::Serialize, serde::Deserialize)]
+enum Lines {
+    Testwire(Testwire),
+    Pytest(Pytest),
+    Robot(Robot),
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::Testwire(Testwire::default())
+    }
+}
+
+impl Lines {
+    /// By the name of a format; `None` if its lines are not taken here.
+    fn named(format: &str) -> Option<Self> {
+        Some(match format {
+            "" | "testwire" => Self::default(),
+            "pytest" => Self::Pytest(Pytest::default()),
+            "robot" => Self::Robot(Robot::default()),
+            _ => return None,
+        })
+    }
+
+    fn decoder(&mut self) -> &mut dyn Decoder {
+        match self {
+            Self::Testwire(lines) => lines,
+            Self::Pytest(lines) => lines,
+            Self::Robot(lines) => lines,
+        }
+    }
+}
+
+impl Part {
+    /// True if lines of its format are taken.
+    pub fn is_known(&self) -> bool {
+        Lines::named(&self.format).is_some()
+    }
 }
 
 impl Run {
@@ -157,11 +205,15 @@ impl Run {
 impl Own {
     pub(super) fn take(&mut self, piece: &Piece, runs: &mut dyn Runs) -> Answer {
         let Piece { key, lines, .. } = piece;
-        let run = self.runs.entry(key.clone()).or_default();
+        let run = self
+            .runs
+            .entry(key.clone())
+            .or_insert_with(|| Run { decoder: Lines::named(&piece.part.format).unwrap_or_default(), ..Run::default() });
         run.hear(&piece.part);
         let mut known = run.known(&piece.part, lines);
         let is_missed = run.missing() > 0;
         let Run { decoder, started, finished, .. } = run;
+        let decoder = decoder.decoder();
         let mut emit = |event: Event<'_>| {
             runs.open(key, piece.facts.clone());
             match &event.fact {

@@ -196,6 +196,9 @@ async fn load(app: &App, context: Context, request: Request<Incoming>) -> Result
 /// Takes a body of any length line by line, while it comes.
 async fn events(app: &App, context: &Context, request: Request<Incoming>) -> Result<Answer, Answer> {
     let (head, incoming) = request.into_parts();
+    if !context.part.is_known() {
+        return Err(Answer::error(400, "`format` is none of testwire, pytest and robot"));
+    }
     let mut parts = body::Parts::new(&head.headers, incoming, app.rules().max_body).map_err(refused)?;
     let number = app.bodies.fetch_add(1, Relaxed);
     let mut piece: Option<own::Piece> = None;
@@ -258,6 +261,7 @@ fn context(peer: IpAddr, query: &str) -> Context {
             "run_id" => &mut context.run_id,
             "shard" => &mut context.part.shard,
             "writer" => &mut context.part.writer,
+            "format" => &mut context.part.format,
             "shards" => {
                 context.part.shards = own::shards(&value);
                 continue;
