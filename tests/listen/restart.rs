@@ -126,7 +126,7 @@ async fn every_client_goes_on_as_if_the_daemon_had_never_been_killed_or_restarte
     let found: BTreeMap<&str, String> = ends.iter().map(|(run, end)| (run.as_str(), counts(end))).collect();
     assert_eq!(found["2f2bb967-021f-4dd4-ad94-d7f7ca63a429"], "FAILED 8/3/0/2/0 of 14");
     assert_eq!(found["abc123-20261120T093128Z"], "FAILED 3/1/0/0/0 of 4");
-    assert_eq!(found["20261120T093154Z-machine--1"], "FAILED 6/1/2/0/0 of 9");
+    assert_eq!(found["20261120T093154.780741Z-machine--1"], "FAILED 6/1/2/0/0 of 9");
     let robot = found.iter().find(|(run, _)| run.starts_with("20261120T093230Z-")).map(|(_, counts)| counts.as_str());
     assert_eq!(robot, Some("FAILED 5/1/0/2/0 of 8"));
     assert!(found["own"].starts_with("PASSED "), "{}", found["own"]);
