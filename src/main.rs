@@ -25,7 +25,7 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             serve(&settings, async { commands::pipe::pipe(&settings, options).await.map(ExitCode::from) })
         }
         Invocation::Listen { settings } => {
-            serve(&settings, async { commands::listen::listen(&settings).await.map(ExitCode::from) })
+            serve(&settings, async { commands::listen::listen(&settings, reloaded).await.map(ExitCode::from) })
         }
         Invocation::Demo { settings } => serve(&settings, commands::demo::demo(&settings)),
         Invocation::Check { settings, config: true } => Ok(print(settings.table().as_bytes())),
@@ -46,6 +46,14 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             commands::dashboards::export(&directory).map(|()| Exit::Ok.into())
         }
         Invocation::Completions { shell } => Ok(print(&cli::completions(shell))),
+    }
+}
+
+/// The settings of `listen` as they are now.
+fn reloaded() -> Result<Settings, Failure> {
+    match cli::parse()? {
+        Invocation::Listen { settings } => Ok(*settings),
+        _ => Err(Failure::new(Exit::Usage, "these are no arguments of listen")),
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::events_file::{self, Found};
+use super::runs_kept;
 use super::shipping::{client, ship_settings, spool_settings};
 use super::totals::Totals;
 use crate::config::Settings;
@@ -35,7 +36,8 @@ use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
 pub(super) struct Adoption {
     state_dir: PathBuf,
     found: mpsc::Receiver<Adopted>,
-    thread: JoinHandle<()>,
+    /// Gives how many runs of daemons wait for their next start.
+    thread: JoinHandle<usize>,
 }
 
 /// A queue that was taken over, on its way to Loki.
@@ -55,6 +57,8 @@ pub(super) struct Delivered {
     pub(super) left: u64,
     /// Entries that Loki refused.
     pub(super) rejected: u64,
+    /// Runs of daemons that are gone, which their next start goes on with.
+    pub(super) waiting: usize,
 }
 
 impl Adoption {
@@ -73,13 +77,22 @@ impl Adoption {
                 match take_over(&name, &settings, &limits, &client) {
                     Ok(Some(adopted)) => {
                         if sender.send(adopted).is_err() {
-                            return;
+                            return 0;
                         }
                     }
                     Ok(None) => {}
                     Err(error) => tracing::warn!("cannot take over what an earlier process left: {error}"),
                 }
             }
+            let (ended, waiting) = runs_kept::end_silent(&settings);
+            for queue in ended {
+                let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
+                let shipper = Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship.clone());
+                if sender.send(Adopted { queue, shipper }).is_err() {
+                    break;
+                }
+            }
+            waiting
         });
         Ok(Self { state_dir, found, thread })
     }
@@ -95,6 +108,9 @@ impl Adoption {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         queue.extend(found.try_iter());
+        if thread.is_finished() {
+            delivered.waiting = thread.join().unwrap_or_default();
+        }
         for mut adopted in queue {
             let drained = adopted.shipper.drain(until.saturating_duration_since(Instant::now())).await;
             adopted.shipper.abort();
@@ -116,7 +132,7 @@ impl Adoption {
 impl fmt::Display for Delivered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let noun = if self.queues == 1 { "process" } else { "processes" };
-        let Self { queues, sent, rejected, left } = self;
+        let Self { queues, sent, rejected, left, .. } = self;
         write!(f, "{sent} entries of {queues} earlier {noun} delivered, {rejected} refused, {left} wait still")
     }
 }
@@ -147,6 +163,9 @@ fn take_over(name: &str, settings: &Settings, limits: &Limits, client: &Client) 
     if found.in_use {
         return Ok(None);
     }
+    if !runs_kept::release(settings, name) {
+        return Ok(None);
+    }
     let directory = spool::folder(&settings.state_dir).join(name);
     let queue = if directory.exists() {
         DiskQueue::adopt(&directory, spool_settings(settings))?
@@ -175,7 +194,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
-        (None, Some(run)) => Mark { run: Snapshot { run, ..Snapshot::default() }, events: Some(0) },
+        (None, Some(run)) => Mark { run: Snapshot { run, ..Snapshot::default() }, events: Some(0), journal: None },
         // Killed before its first entry.
         (None, None) => return true,
     };
@@ -205,7 +224,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
             let mut normalizer = Normalizer::restore(mark.run);
             normalizer.set_limits(limits.clone());
             normalizer.finish(&RunEnd::Abandoned, now(), &mut output);
-            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None })
+            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, journal: None })
         }
     };
     if let Err(error) = &ended {

@@ -11,6 +11,7 @@ pub mod import;
 pub mod listen;
 pub mod pipe;
 pub mod run;
+mod runs_kept;
 mod session;
 mod shipping;
 pub mod status;

@@ -71,13 +71,17 @@ pub struct Progress {
     pub oldest: Option<(String, Duration)>,
 }
 
-/// Turns the events of one run into entries, in order.
+/// Turns the events of one run into entries, in order. Its serialized form is all of its state but the limits, which are to be
+/// set again.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Normalizer {
     info: RunInfo,
+    #[serde(skip)]
     limits: Limits,
     seq: u64,
     started: Option<Timestamp>,
     tests: Tests,
+    #[serde(skip)]
     streams: HashMap<StreamKey, Arc<Stream>>,
     open_suites: HashMap<String, Timestamp>,
     failing: Vec<String>,
@@ -88,11 +92,12 @@ pub struct Normalizer {
     last_progress: Timestamp,
     /// Latest time of an event, for a run that is told after the fact; `None` for one that is running.
     replayed: Option<Timestamp>,
+    #[serde(skip)]
     line: String,
 }
 
 /// What the runner processes said of themselves.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Verdict {
     started: u64,
     finished: u64,
@@ -133,6 +138,11 @@ impl Normalizer {
     /// Number of entries written so far.
     pub fn entries(&self) -> u64 {
         self.seq
+    }
+
+    /// Goes on behind the entry with this number.
+    pub fn set_entries(&mut self, entries: u64) {
+        self.seq = entries;
     }
 
     /// The run as known from outside its events.
@@ -231,6 +241,13 @@ impl Normalizer {
         let since = now.since(self.last_progress);
         if self.started.is_some() && ((self.changed && since >= PROGRESS_EVERY) || since >= HEARTBEAT_EVERY) {
             self.write_progress(now, out);
+        }
+    }
+
+    /// Writes progress if something changed since the last time.
+    pub fn settle(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
+        if self.changed && self.started.is_some() {
+            self.write_progress(self.replayed.unwrap_or(now), out);
         }
     }
 

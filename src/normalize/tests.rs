@@ -18,7 +18,7 @@ const MAX_NAME: usize = 4 << 10;
 const GENERATION: usize = 400_000;
 
 /// A test under way.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Open {
     pub(super) id: String,
     pub(super) suite: String,
@@ -29,7 +29,7 @@ pub(super) struct Open {
 }
 
 /// What is remembered of an ended test.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Ended {
     attempts: u16,
     status: Status,
@@ -46,9 +46,10 @@ pub(super) struct Finished {
 }
 
 /// All tests of a run.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Tests {
     pub(super) counters: Counters,
+    #[serde(skip)]
     hasher: FixedState,
     open: HashMap<u64, Open, FixedState>,
     young: HashMap<u64, Ended, FixedState>,

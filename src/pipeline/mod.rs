@@ -14,4 +14,5 @@ mod ambient;
 pub mod feed;
 pub mod hub;
 pub mod intake;
+pub mod journal;
 pub mod output;

@@ -28,6 +28,9 @@ pub struct Mark {
     pub run: Snapshot,
     /// Bytes of the event file; `None` if the run has none, so that what was not taken cannot be had again.
     pub events: Option<u64>,
+    /// Of a daemon: how far its journal counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<super::journal::Place>,
 }
 
 /// Why entries could not be handed on.

@@ -78,7 +78,7 @@ mod writer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::queue::{DiskQueue, Inspection, all, dead, folder, inspect};
+pub use self::queue::{DiskQueue, Inspection, all, dead, folder, inspect, last_mark};
 pub use self::timings::Timings;
 use crate::loki::encode::Chunk;
 

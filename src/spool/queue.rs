@@ -211,6 +211,14 @@ pub fn inspect(dir: &Path) -> Result<Inspection, SpoolError> {
     Ok(Inspection { is_owned, backlog: Backlog { entries, bytes, oldest: scan.oldest.map(state::age) }, corrupt })
 }
 
+/// The newest mark in a queue, whose owner may be gone. What a living owner writes may be missed.
+///
+/// # Errors
+/// If its files cannot be read, or are of a newer testwire.
+pub fn last_mark(dir: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
+    scan::scan(dir)?.mark(dir)
+}
+
 /// The folder of the queues in a state directory.
 pub fn folder(state_dir: &Path) -> PathBuf {
     state_dir.join("spool")

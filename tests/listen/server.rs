@@ -201,3 +201,39 @@ fn a_request_under_way_is_finished_before_the_end() {
     assert_eq!(ended.find(&[("kind", "log")]).len(), 1);
     assert_eq!(ended.code, Some(0));
 }
+
+#[test]
+fn sighup_reads_the_settings_anew_and_says_what_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let token = file("token", "first\n");
+    let settings = file("testwire.toml", "max-body = \"64KiB\"\nproject = \"shop\"\n");
+    let daemon = Daemon::start(&["--token-file", &token, "--config-file", &settings]);
+    let post = |token: &str, body: &[u8]| {
+        daemon.request("POST", "/v1/events?run_id=r", &[("Authorization", &format!("Bearer {token}"))], body).status
+    };
+    let long = [&b"x".repeat(70 << 10)[..], b"\n"].concat();
+    assert_eq!((post("first", LOG), post("second", LOG), post("first", &long)), (204, 401, 413));
+    let reload = |says: &str| {
+        Command::new("kill").args(["-HUP", &daemon.id().to_string()]).status().unwrap();
+        let begun = Instant::now();
+        while !daemon.said().contains(says) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{}", daemon.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    file("token", "second\n");
+    file("testwire.toml", "max-body = \"1MiB\"\nlinger = \"1s\"\n");
+    reload("max-body is 1MiB now");
+    assert!(daemon.said().contains("the token has changed") && !daemon.said().contains("second"), "{}", daemon.said());
+    reload("linger has changed, which needs a restart");
+    assert_eq!((post("first", LOG), post("second", LOG), post("second", &long)), (401, 204, 204));
+    file("testwire.toml", "max-body = \"much\"\n");
+    reload("the settings stay as they were");
+    assert_eq!(post("second", LOG), 204);
+    assert_eq!(daemon.stop().code, Some(0));
+}

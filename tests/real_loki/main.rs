@@ -5,6 +5,8 @@
 #[path = "../common/binary.rs"]
 mod binary;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 #[path = "../common/panels.rs"]
 mod dashboards;
 #[cfg(test)]
@@ -17,6 +19,8 @@ mod faults;
 mod harness;
 #[cfg(test)]
 mod kills;
+#[cfg(test)]
+mod listen;
 #[cfg(test)]
 mod loki;
 #[cfg(test)]

@@ -18,13 +18,14 @@ use crate::event::{
 const ENDED: usize = 8;
 
 /// The runs of RealtimeResults listeners.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Realtime {
     runs: HashMap<String, Run>,
     begun: u64,
     clock: u64,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Run {
     peer: IpAddr,
     /// Whole name of the outermost suite; empty while nothing says it.
