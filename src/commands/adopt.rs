@@ -87,7 +87,8 @@ impl Adoption {
             let (ended, waiting) = runs_kept::end_silent(&settings);
             for queue in ended {
                 let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-                let shipper = Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship.clone());
+                let shipper =
+                    Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship_settings(&settings, &limits));
                 if sender.send(Adopted { queue, shipper }).is_err() {
                     break;
                 }
