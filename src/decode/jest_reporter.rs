@@ -4,6 +4,7 @@
 //! attempt. A file that cannot be loaded has no case; its error is in `onTestFileResult`.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -20,7 +21,10 @@ const BETWEEN: &str = " > ";
 
 /// State of the format.
 #[derive(Default)]
-pub(super) struct JestReporter {}
+pub(super) struct JestReporter {
+    /// By file: full names of the cases that were told.
+    told: HashMap<String, HashSet<String>, foldhash::fast::RandomState>,
+}
 
 impl Decoder for JestReporter {
     fn line(&mut self, bytes: &[u8], emit: &mut Emit<'_>) {
@@ -30,6 +34,7 @@ impl Decoder for JestReporter {
                 if !before.trim().is_empty() {
                     stdout_text(before, emit);
                 }
+                self.note(&line, emit);
                 event(&line, emit);
             }
             None => stdout_line(bytes, emit),
@@ -40,6 +45,37 @@ impl Decoder for JestReporter {
 
     fn runner(&self) -> &str {
         "jest"
+    }
+}
+
+impl JestReporter {
+    /// Some skipped cases are not told when they are passed over, but only in the list at the end of their file.
+    fn note(&mut self, line: &Line<'_>, emit: &mut Emit<'_>) {
+        match line.event {
+            Kind::OnTestCaseStart | Kind::OnTestCaseResult => {
+                let told = self.told.entry(line.path.to_string()).or_default();
+                told.insert(line.full_name.to_string());
+            }
+            Kind::OnTestFileResult => {
+                let told = self.told.remove(line.path.as_ref()).unwrap_or_default();
+                for case in line.test_results.iter().filter(|case| !told.contains(case.full_name.as_ref())) {
+                    let id = format!("{}{BETWEEN}{}", line.path, case.full_name);
+                    let mut finished = TestFinished::new(test_ref(&id, &line.path), status_of(&case.status));
+                    finished.duration = milliseconds(case.duration);
+                    let time = line.time.and_then(|millis| Timestamp::from_secs_f64(millis / 1e3));
+                    emit(Event { time, fact: Fact::TestFinished(finished) });
+                }
+            }
+            Kind::OnRunStart | Kind::OnTestFileStart | Kind::OnRunComplete => {}
+        }
+    }
+}
+
+fn status_of(word: &str) -> Status {
+    match word {
+        "passed" | "focused" => Status::Passed,
+        "pending" | "todo" | "skipped" | "disabled" => Status::Skipped,
+        _ => Status::Failed,
     }
 }
 
@@ -72,11 +108,7 @@ fn event(line: &Line<'_>, emit: &mut Emit<'_>) {
 }
 
 fn case_result(line: &Line<'_>, time: Option<Timestamp>, emit: &mut Emit<'_>) {
-    let status = match line.status.as_ref() {
-        "passed" | "focused" => Status::Passed,
-        "pending" | "todo" | "skipped" | "disabled" => Status::Skipped,
-        _ => Status::Failed,
-    };
+    let status = status_of(&line.status);
     let (id, suite) = (line.id(), line.suite());
     let mut finished = TestFinished::new(test_ref(&id, &suite), status);
     finished.duration = milliseconds(line.duration);
@@ -134,6 +166,11 @@ struct Line<'a> {
     ancestor_titles: Vec<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "text")]
     title: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    full_name: Cow<'a, str>,
+    /// All cases of a file.
+    #[serde(borrow, default)]
+    test_results: Vec<Case<'a>>,
     /// Milliseconds since the epoch.
     started_at: Option<f64>,
     #[serde(borrow, default, deserialize_with = "text")]
@@ -151,6 +188,17 @@ struct Line<'a> {
     success: Option<bool>,
     #[serde(default)]
     was_interrupted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Case<'a> {
+    #[serde(borrow, default, deserialize_with = "text")]
+    full_name: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    status: Cow<'a, str>,
+    /// Milliseconds.
+    duration: Option<f64>,
 }
 
 #[derive(Deserialize)]

@@ -28,6 +28,8 @@ const LONGEST_BROKEN: usize = 4 << 20;
 #[derive(Default)]
 pub(super) struct Libtest {
     began: bool,
+    /// libtest puts spaces between the fields, nextest does not.
+    is_cargo: bool,
     names: Occurrences,
     /// Name without the attempt → id of a test under way.
     open: HashMap<String, Open, foldhash::fast::RandomState>,
@@ -67,7 +69,7 @@ impl Decoder for Libtest {
     }
 
     fn runner(&self) -> &str {
-        "nextest"
+        if self.is_cargo { "cargo" } else { "nextest" }
     }
 }
 
@@ -78,6 +80,7 @@ impl Libtest {
                 if !before.trim().is_empty() {
                     stdout_text(before, emit);
                 }
+                self.is_cargo |= !self.began && text.get(before.len()..).is_some_and(|object| object.starts_with("{ "));
                 self.event(&event, emit);
             }
             None if line::is_cut(text) => text.clone_into(&mut self.broken),
@@ -118,7 +121,7 @@ impl Libtest {
     fn event(&mut self, line: &Line<'_>, emit: &mut Emit<'_>) {
         if !self.began {
             self.began = true;
-            run_started(if line.nextest.is_some() { "cargo nextest" } else { "Rust tests" }, None, emit);
+            run_started(if self.is_cargo { "cargo test" } else { "cargo nextest" }, None, emit);
         }
         match (line.kind, line.event) {
             (Kind::Suite, What::Started) => self.suite_started(line, emit),

@@ -101,15 +101,19 @@ impl NodeEvents {
     fn event(&mut self, line: &Line<'_>, emit: &mut Emit<'_>) {
         let data = &line.data;
         let nested = |begun: &Begun| data.nesting > begun.nesting && data.file == begun.file;
-        if matches!(line.kind, Kind::Enqueue | Kind::Dequeue) {
-            // It has tests inside: whether it is one itself, its end says.
-            self.begun.take_if(|begun| nested(begun));
-        }
+        // It has tests inside: whether it is one itself, its end says.
+        self.begun.take_if(|begun| nested(begun));
         if !matches!(line.kind, Kind::Enqueue) {
             self.tell_begun(emit);
         }
         match line.kind {
-            Kind::Dequeue => self.dequeue(data),
+            Kind::Dequeue => {
+                self.dequeue(data);
+                // Newer versions say at once that it is no suite.
+                if data.kind == "test" {
+                    self.tell_begun(emit);
+                }
+            }
             Kind::Complete => self.end(data, true, emit),
             Kind::Pass | Kind::Fail => self.end(data, false, emit),
             Kind::Stdout => output(None, &Source::Stdout, &data.message, None, emit),
@@ -172,6 +176,11 @@ impl NodeEvents {
         }
         let error = data.error();
         if data.details.as_ref().is_some_and(|details| details.kind == "suite") {
+            if let Some(id) = self.open.remove(&key) {
+                let mut finished = TestFinished::new(test_ref(&id, suite_of(&path)), Status::Skipped);
+                finished.message = Cow::Borrowed("a suite, which was taken for a test when it began");
+                emit(Event { time: None, fact: Fact::TestFinished(finished) });
+            }
             let finished = SuiteFinished {
                 suite: Cow::Borrowed(&path),
                 worker: Cow::Borrowed(""),

@@ -21,14 +21,6 @@ impl Occurrences {
             }
         }
     }
-
-    /// The identity of the test of this name that was met last.
-    pub(crate) fn current<'n>(&self, name: &'n str) -> Cow<'n, str> {
-        match self.0.get(name) {
-            Some(count) if *count > 1 => Cow::Owned(format!("{name} ({count})")),
-            _ => Cow::Borrowed(name),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -38,9 +30,7 @@ mod tests {
     #[test]
     fn a_name_that_comes_again_is_numbered() {
         let mut names = Occurrences::default();
-        assert_eq!(names.current("a"), "a");
         let ids: Vec<_> = ["a", "b", "a", "a"].map(|name| names.next(name).into_owned()).into();
         assert_eq!(ids, ["a", "b", "a (2)", "a (3)"]);
-        assert_eq!((names.current("a"), names.current("b")), ("a (3)".into(), "b".into()));
     }
 }

@@ -14,7 +14,9 @@ use memchr::{memchr, memrchr};
 use self::packet::{Found, Packet, SIGNATURE, State};
 use super::output::{output, reborrow, run_finished, run_started};
 use super::{Decoder, Emit, stdout_line};
-use crate::event::{Event, Fact, LogLine, Planned, Source, Status, TestFinished, TestRef, TestStarted, Timestamp};
+use crate::event::{
+    Event, Fact, Level, LogLine, Note, Planned, Source, Status, TestFinished, TestRef, TestStarted, Timestamp,
+};
 
 /// A line of output longer than this is passed on in pieces.
 const LONGEST_LINE: usize = 1 << 20;
@@ -25,6 +27,7 @@ const LONGEST_DETAILS: usize = 256 * 1024;
 #[derive(Default)]
 pub(super) struct Subunit {
     packets: u64,
+    has_text: bool,
     /// Bytes that may be the beginning of a packet.
     held: Vec<u8>,
     /// Output without a line end yet.
@@ -60,6 +63,12 @@ impl Decoder for Subunit {
         self.bytes(&held, true, emit);
         let cut = !held.is_empty() && self.packets == before;
         self.end_line(emit);
+        if self.packets == 0 && self.has_text {
+            // stestr that cannot list the tests prints text where packets should be: this was no run that passed.
+            run_started("subunit", None, emit);
+            let text = Cow::Borrowed("there is no packet of subunit v2 in the input");
+            emit(Event { time: None, fact: Fact::Note(Note { level: Level::Error, text }) });
+        }
         if self.packets > 0 && self.open.is_empty() && !cut {
             run_finished(None, "", None, emit);
         }
@@ -97,6 +106,7 @@ impl Subunit {
 
     /// Output of the program, in lines.
     fn text(&mut self, bytes: &[u8], emit: &mut Emit<'_>) {
+        self.has_text |= !bytes.is_empty();
         self.line.extend_from_slice(bytes);
         let Some(end) = memrchr(b'\n', bytes) else {
             if self.line.len() > LONGEST_LINE {
