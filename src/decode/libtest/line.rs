@@ -82,7 +82,7 @@ pub(super) fn parse(text: &str) -> Option<Line<'_>> {
 
 /// True for the beginning of an event of a test that ends within its output.
 pub(super) fn is_cut(text: &str) -> bool {
-    text.starts_with("{\"type\":\"test\",\"event\":\"") && memmem::find(text.as_bytes(), b"\",\"stdout\":\"").is_some()
+    text.starts_with("{\"type\":\"test\",\"event\":\"") && memmem::find(text.as_bytes(), b",\"stdout\":\"").is_some()
 }
 
 impl Line<'_> {
