@@ -1,7 +1,5 @@
 //! What runners write besides what their formats' pages promise: each quirk, and what becomes of it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use testwire::decode::Format;
 use testwire::event::{Event, Fact};
 

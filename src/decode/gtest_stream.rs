@@ -147,6 +147,7 @@ impl GtestStream {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "these are the protocol's names")]
 enum Kind {
     TestProgramStart,
     TestProgramEnd,

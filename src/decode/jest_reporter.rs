@@ -144,6 +144,7 @@ fn file_result(line: &Line<'_>, time: Option<Timestamp>, emit: &mut Emit<'_>) {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::enum_variant_names, reason = "these are jest's names")]
 enum Kind {
     OnRunStart,
     OnTestFileStart,

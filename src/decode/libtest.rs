@@ -21,8 +21,9 @@ use crate::event::{
     Event, Fact, Level, LogLine, Planned, Source, Status, SuiteFinished, SuiteStarted, TestFinished, TestStarted,
 };
 
-/// Longest event that is put together from several lines.
+/// Longest event that is put together from several lines, and of how many lines.
 const LONGEST_BROKEN: usize = 4 << 20;
+const MOST_PIECES: u32 = 16;
 
 /// State of the format.
 #[derive(Default)]
@@ -44,6 +45,7 @@ pub(super) struct Libtest {
     ignored_seen: u64,
     /// An event that was cut by a line end inside a string.
     broken: String,
+    pieces: u32,
 }
 
 struct Open {
@@ -91,10 +93,12 @@ impl Libtest {
     /// nextest's `--no-capture` writes line ends into strings as they are, so an event takes several lines.
     fn continued(&mut self, text: &str, emit: &mut Emit<'_>) {
         let whole = format!("{}\\n{text}", self.broken);
-        if line::parse(text).is_none() && whole.len() < LONGEST_BROKEN {
+        if line::parse(text).is_none() && whole.len() < LONGEST_BROKEN && self.pieces < MOST_PIECES {
+            self.pieces += 1;
             match line::parse(&whole) {
                 Some(event) => {
                     self.broken.clear();
+                    self.pieces = 0;
                     self.event(&event, emit);
                 }
                 None => self.broken = whole,
@@ -110,6 +114,7 @@ impl Libtest {
         if self.broken.is_empty() {
             return;
         }
+        self.pieces = 0;
         let broken = std::mem::take(&mut self.broken);
         let closed = format!("{broken}\"}}");
         match line::parse(&closed) {

@@ -51,8 +51,11 @@ impl Decoder for Subunit {
         if self.held.is_empty() {
             return self.bytes(bytes, false, emit);
         }
-        let mut held = std::mem::take(&mut self.held);
-        held.extend_from_slice(bytes);
+        self.held.extend_from_slice(bytes);
+        if packet::read(&self.held) == Found::Incomplete {
+            return;
+        }
+        let held = std::mem::take(&mut self.held);
         self.bytes(&held, false, emit);
     }
 

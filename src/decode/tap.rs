@@ -82,8 +82,8 @@ impl Decoder for Tap {
         let depth = (indent / 4).min(DEEPEST);
         match parsed {
             Line::Version if depth == 0 => self.begin(emit),
-            Line::Plan { last, skip } if indent % 4 == 0 => self.plan(last, skip, depth, emit),
-            Line::Point(point) if indent % 4 == 0 => self.point(point, indent, depth, emit),
+            Line::Plan { last, skip } if indent.is_multiple_of(4) => self.plan(last, skip, depth, emit),
+            Line::Point(point) if indent.is_multiple_of(4) => self.point(point, indent, depth, emit),
             Line::Subtest(name) => {
                 self.begin(emit);
                 self.around.resize(depth, String::new());
@@ -142,6 +142,10 @@ impl Tap {
             return;
         }
         if let Some(before) = self.plan {
+            if self.points < self.planned_before + before {
+                // A program printed what looks like one.
+                return self.comment_of(last, emit);
+            }
             // Streams of several files one after the other.
             self.planned_before += before;
         }
@@ -251,6 +255,11 @@ impl Tap {
             (true, None) => Status::Passed,
             (false, None) => Status::Failed,
         }
+    }
+
+    /// A plan that is none.
+    fn comment_of(&self, last: u64, emit: &mut Emit<'_>) {
+        super::stdout_text(&format!("1..{last}"), emit);
     }
 
     fn comment(&self, text: &str, emit: &mut Emit<'_>) {

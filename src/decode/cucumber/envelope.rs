@@ -305,6 +305,7 @@ pub(super) struct StepResult<'a> {
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum StepStatus {
     #[default]
+    #[serde(other)]
     Unknown,
     Passed,
     Skipped,

@@ -78,7 +78,8 @@ impl Pending {
             self.has_yaml = true;
             return Body::Taken;
         }
-        let subtest = indent % 4 == 0 && matches!(parsed, Line::Point(_) | Line::Plan { .. } | Line::Subtest(_));
+        let subtest =
+            indent.is_multiple_of(4) && matches!(parsed, Line::Point(_) | Line::Plan { .. } | Line::Subtest(_));
         // Test::More: `#   Failed test 'x'`; mocha: the message, indented by two.
         let diagnostic = match parsed {
             Line::Comment(comment) => !self.ok && indent == self.indent && !comment.starts_with("Looks like"),
