@@ -304,15 +304,16 @@ pub(super) struct StepResult<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum StepStatus {
-    #[default]
-    #[serde(other)]
-    Unknown,
-    Passed,
+    Passed = 1,
     Skipped,
     Pending,
     Undefined,
     Ambiguous,
     Failed,
+    /// Also what a later version may bring; less than all others.
+    #[default]
+    #[serde(other)]
+    Unknown = 0,
 }
 
 #[derive(Deserialize)]
