@@ -5,9 +5,19 @@ use std::str::FromStr;
 
 use memchr::memchr_iter;
 
+use super::cucumber::{self, Cucumber};
+use super::cucumber_json::{self, CucumberJson};
 use super::gotest::{self, GoTest};
+use super::gtest_stream::{self, GtestStream};
+use super::jest_reporter::{self, JestReporter};
+use super::libtest::{self, Libtest};
+use super::mocha::{self, Mocha};
+use super::node_events::{self, NodeEvents};
 use super::pytest::{self, Pytest};
 use super::robot::{self, Robot};
+use super::subunit::{self, Subunit};
+use super::tap::{self, Tap};
+use super::teamcity::{self, TeamCity};
 use super::testwire::{self, Testwire};
 use super::{Decoder, object};
 
@@ -28,11 +38,51 @@ pub enum Format {
     ReportLog,
     /// `go test -json`, `go tool test2json`.
     GoTest,
+    /// JSON of Rust's test harness and of nextest.
+    Libtest,
+    /// TAP 12 to 14.
+    Tap,
+    /// TeamCity service messages.
+    TeamCity,
+    /// Cucumber messages.
+    Cucumber,
+    /// Cucumber's JSON report.
+    #[value(name = "cucumber-json")]
+    CucumberJson,
+    /// subunit v2.
+    Subunit,
+    /// mocha's json-stream reporter.
+    Mocha,
+    /// GoogleTest's stream protocol.
+    #[value(name = "gtest-stream")]
+    GtestStream,
+    /// Events of node:test, one a line.
+    #[value(name = "node-events")]
+    NodeEvents,
+    /// Calls of a jest reporter, one a line.
+    #[value(name = "jest-reporter")]
+    JestReporter,
 }
 
 impl Format {
     /// Every format there is.
-    pub const ALL: &[Self] = &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest];
+    pub const ALL: &[Self] = &[
+        Self::Testwire,
+        Self::Robot,
+        Self::Pytest,
+        Self::ReportLog,
+        Self::GoTest,
+        Self::Libtest,
+        Self::Tap,
+        Self::TeamCity,
+        Self::Cucumber,
+        Self::CucumberJson,
+        Self::Subunit,
+        Self::Mocha,
+        Self::GtestStream,
+        Self::NodeEvents,
+        Self::JestReporter,
+    ];
 
     /// What it is called on the command line.
     pub fn as_str(self) -> &'static str {
@@ -42,6 +92,16 @@ impl Format {
             Self::Pytest => "pytest",
             Self::ReportLog => "reportlog",
             Self::GoTest => "gotest",
+            Self::Libtest => "libtest",
+            Self::Tap => "tap",
+            Self::TeamCity => "teamcity",
+            Self::Cucumber => "cucumber",
+            Self::CucumberJson => "cucumber-json",
+            Self::Subunit => "subunit",
+            Self::Mocha => "mocha",
+            Self::GtestStream => "gtest-stream",
+            Self::NodeEvents => "node-events",
+            Self::JestReporter => "jest-reporter",
         }
     }
 
@@ -52,7 +112,23 @@ impl Format {
             Self::Robot => Box::new(Robot::default()),
             Self::Pytest | Self::ReportLog => Box::new(Pytest::default()),
             Self::GoTest => Box::new(GoTest::default()),
+            Self::Libtest => Box::new(Libtest::default()),
+            Self::Tap => Box::new(Tap::default()),
+            Self::TeamCity => Box::new(TeamCity::default()),
+            Self::Cucumber => Box::new(Cucumber::default()),
+            Self::CucumberJson => Box::new(CucumberJson::default()),
+            Self::Subunit => Box::new(Subunit::default()),
+            Self::Mocha => Box::new(Mocha::default()),
+            Self::GtestStream => Box::new(GtestStream::default()),
+            Self::NodeEvents => Box::new(NodeEvents::default()),
+            Self::JestReporter => Box::new(JestReporter::default()),
         }
+    }
+
+    /// True for a format that is no text: its decoder is to be given the bytes as they come, cut anywhere, instead of
+    /// lines.
+    pub fn is_binary(self) -> bool {
+        self == Self::Subunit
     }
 }
 
@@ -103,6 +179,12 @@ pub enum Detection {
 /// as builds and test programs print them. `eof`: there is no more than `head`.
 pub fn detect(head: &[u8], eof: bool) -> Detection {
     let complete = eof || head.len() >= DETECT_LIMIT;
+    if let Some(at) = subunit::first_packet(head) {
+        return Detection::Found {
+            format: Format::Subunit,
+            reason: format!("Byte {at} begins a packet of subunit v2."),
+        };
+    }
     let mut from = 0;
     let mut number = 0;
     for end in memchr_iter(b'\n', head) {
@@ -120,6 +202,9 @@ pub fn detect(head: &[u8], eof: bool) -> Detection {
         return found;
     }
     let text = String::from_utf8_lossy(head);
+    if let Some(found) = document(&text) {
+        return found;
+    }
     let first = text.lines().map(str::trim).find(|line| !line.is_empty());
     let reason = match first {
         None => "The input is empty.".to_owned(),
@@ -152,10 +237,40 @@ fn whole_line(line: &[u8], number: usize) -> Option<Detection> {
         (Format::Testwire, "is an event of testwire's own format")
     } else if object::find_event(&text, "\"Action\"", gotest::is_event).is_some() {
         (Format::GoTest, "is an event of go test -json")
+    } else if object::find_event(&text, "\"type\"", libtest::is_event).is_some() {
+        (Format::Libtest, "is an event of libtest or nextest")
+    } else if object::find_event(&text, "\"test:", node_events::is_event).is_some() {
+        (Format::NodeEvents, "is an event of node:test")
+    } else if object::find_event(&text, "\"event\"", jest_reporter::is_event).is_some() {
+        (Format::JestReporter, "is a call of a jest reporter")
+    } else if object::find_event(&text, "{\"", cucumber::is_event).is_some() {
+        (Format::Cucumber, "is an envelope of Cucumber messages")
+    } else if mocha::has_event(&text) {
+        (Format::Mocha, "is an event of mocha's json-stream")
+    } else if teamcity::has_message(&text) {
+        (Format::TeamCity, "has a TeamCity service message")
+    } else if gtest_stream::is_event(&text) {
+        (Format::GtestStream, "is of GoogleTest's stream protocol")
+    } else if let Some(what) = tap::announces(&text) {
+        (Format::Tap, what)
     } else {
         return None;
     };
     Some(Detection::Found { format, reason: format!("Line {number} {what}.") })
+}
+
+/// The binary format that bytes, which come next in an input, begin with or contain; `None` if they are text, as far as
+/// they go. A packet may be cut at their end only if it begins them.
+pub fn binary_format(bytes: &[u8]) -> Option<Format> {
+    (subunit::may_begin(bytes) || subunit::first_packet(bytes).is_some()).then_some(Format::Subunit)
+}
+
+/// A report over many lines, by its beginning.
+fn document(text: &str) -> Option<Detection> {
+    cucumber_json::may_begin(text).then(|| Detection::Found {
+        format: Format::CucumberJson,
+        reason: "The input begins as Cucumber's JSON report does.".to_owned(),
+    })
 }
 
 /// A line that is longer than what is looked at (a listener that names all tests first) is judged by its beginning.
@@ -239,8 +354,8 @@ mod tests {
     fn what_is_unknown_says_what_it_begins_with() {
         assert_eq!(detect(b"", false), Detection::NeedMore);
         assert_eq!(detect(b"", true), Detection::Unknown { reason: "The input is empty.".to_owned() });
-        let Detection::Unknown { reason } = detect(b"\n\nTAP version 13\n", true) else { panic!("found a format") };
-        assert!(reason.contains("`TAP version 13`"), "{reason}");
+        let Detection::Unknown { reason } = detect(b"\n\nTIP version 13\n", true) else { panic!("found a format") };
+        assert!(reason.contains("`TIP version 13`"), "{reason}");
         let long = [b'x'; DETECT_LIMIT];
         assert!(matches!(detect(&long, false), Detection::Unknown { .. }));
         assert!(matches!(detect(&[0xff; 10], true), Detection::Unknown { .. }));
@@ -255,6 +370,10 @@ mod tests {
             assert_eq!(format.to_possible_value().unwrap().get_name(), format.to_string());
         }
         let error = "tapp".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(error, "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest");
+        assert_eq!(
+            error,
+            "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, libtest, tap, teamcity, cucumber, \
+             cucumber-json, subunit, mocha, gtest-stream, node-events, jest-reporter"
+        );
     }
 }

@@ -1,17 +1,29 @@
 //! Bytes of a runner → [`Event`]s: one file per format, pure state machines without I/O or clock.
 
 pub mod clients;
+mod cucumber;
+mod cucumber_json;
 mod detect;
 mod excerpt;
 mod fields;
 mod gotest;
+mod gtest_stream;
+mod jest_reporter;
+mod libtest;
+mod mocha;
+mod node_events;
 mod object;
+mod occurrences;
+mod output;
 mod pytest;
 mod robot;
+mod subunit;
+mod tap;
+mod teamcity;
 mod testwire;
 mod time;
 
-pub use self::detect::{DETECT_LIMIT, Detection, Format, UnknownFormat, detect};
+pub use self::detect::{DETECT_LIMIT, Detection, Format, UnknownFormat, binary_format, detect};
 use crate::event::{Event, Fact, LogLine, Source};
 
 /// Takes events in the order in which they happened. A plain callback, so that events may borrow from the line.
