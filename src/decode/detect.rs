@@ -5,10 +5,13 @@ use std::str::FromStr;
 
 use memchr::memchr_iter;
 
+use super::document::{ByLine, Document};
 use super::gotest::{self, GoTest};
+use super::junit::Junit;
 use super::pytest::{self, Pytest};
 use super::robot::{self, Robot};
 use super::testwire::{self, Testwire};
+use super::wall::{Zone, utc};
 use super::{Decoder, object};
 
 /// Bytes of an input that are looked at.
@@ -28,11 +31,13 @@ pub enum Format {
     ReportLog,
     /// `go test -json`, `go tool test2json`.
     GoTest,
+    /// JUnit XML, whoever writes it.
+    Junit,
 }
 
 impl Format {
     /// Every format there is.
-    pub const ALL: &[Self] = &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest];
+    pub const ALL: &[Self] = &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest, Self::Junit];
 
     /// What it is called on the command line.
     pub fn as_str(self) -> &'static str {
@@ -42,16 +47,35 @@ impl Format {
             Self::Pytest => "pytest",
             Self::ReportLog => "reportlog",
             Self::GoTest => "gotest",
+            Self::Junit => "junit",
         }
     }
 
-    /// A state machine for an input in this format.
+    /// A state machine for an input in this format; `zone` reads times that name none.
+    pub fn decoder_in(self, zone: &Zone) -> Box<dyn Decoder + Send> {
+        match self.document(zone) {
+            Some(document) => Box::new(ByLine(document)),
+            None => self.decoder(),
+        }
+    }
+
+    /// A state machine for a report that is one document; `None` for formats that consist of lines.
+    pub fn document(self, zone: &Zone) -> Option<Box<dyn Document + Send>> {
+        let zone = Zone::clone(zone);
+        match self {
+            Self::Junit => Some(Box::new(Junit::new(zone))),
+            Self::Testwire | Self::Robot | Self::Pytest | Self::ReportLog | Self::GoTest => None,
+        }
+    }
+
+    /// The same where times name their zones, or are in UTC.
     pub fn decoder(self) -> Box<dyn Decoder + Send> {
         match self {
             Self::Testwire => Box::new(Testwire::default()),
             Self::Robot => Box::new(Robot::default()),
             Self::Pytest | Self::ReportLog => Box::new(Pytest::default()),
             Self::GoTest => Box::new(GoTest::default()),
+            Self::Junit => Box::new(ByLine(Junit::new(utc()))),
         }
     }
 }
@@ -138,6 +162,9 @@ pub fn detect(head: &[u8], eof: bool) -> Detection {
 /// A line that is an event of exactly one format.
 fn whole_line(line: &[u8], number: usize) -> Option<Detection> {
     let text = String::from_utf8_lossy(line);
+    if let Some(found) = document(&text, number) {
+        return Some(found);
+    }
     let (format, what) = if object::find_event(&text, "\"testwire\"", testwire::announces).is_some() {
         (Format::Testwire, "names the version of testwire's own format")
     } else if let Some((_, plugin)) = object::find_event(&text, "\"$report_type\"", pytest::is_report) {
@@ -156,6 +183,22 @@ fn whole_line(line: &[u8], number: usize) -> Option<Detection> {
         return None;
     };
     Some(Detection::Found { format, reason: format!("Line {number} {what}.") })
+}
+
+/// A line with the beginning of a report that is one document.
+fn document(line: &str, number: usize) -> Option<Detection> {
+    // UTF-16: what matters here is ASCII.
+    let wide = line.contains('\0').then(|| line.replace('\0', ""));
+    let line = wide.as_deref().unwrap_or(line).trim_start_matches(['\u{feff}', '\u{fffd}']).trim_start();
+    let roots = [("<testsuites", Format::Junit), ("<testsuite", Format::Junit)];
+    let (at, root, format) = roots.iter().find_map(|(root, format)| Some((line.find(root)?, root, *format)))?;
+    let (before, tag) = line.split_at(at);
+    let tag = tag.split('>').next().unwrap_or_default();
+    let own = before.is_empty() || before.contains("<?xml") || before.ends_with("-->");
+    // Behind output of the program it must look like one.
+    let likely =
+        own || (!before.starts_with('{') && tag.contains("=\"") && (tag.contains("tests=") || tag.contains("name=")));
+    likely.then(|| Detection::Found { format, reason: format!("Line {number} begins a report with {root}>.") })
 }
 
 /// A line that is longer than what is looked at (a listener that names all tests first) is judged by its beginning.
@@ -255,6 +298,6 @@ mod tests {
             assert_eq!(format.to_possible_value().unwrap().get_name(), format.to_string());
         }
         let error = "tapp".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(error, "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest");
+        assert_eq!(error, "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, junit");
     }
 }

@@ -2,16 +2,22 @@
 
 pub mod clients;
 mod detect;
+mod document;
 mod excerpt;
 mod fields;
 mod gotest;
+mod junit;
 mod object;
 mod pytest;
 mod robot;
 mod testwire;
 mod time;
+mod wall;
+mod xml;
 
 pub use self::detect::{DETECT_LIMIT, Detection, Format, UnknownFormat, detect};
+pub use self::document::{Broken, Document};
+pub use self::wall::{Zone, utc};
 use crate::event::{Event, Fact, LogLine, Source};
 
 /// Takes events in the order in which they happened. A plain callback, so that events may borrow from the line.
