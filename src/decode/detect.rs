@@ -10,6 +10,7 @@ use super::gotest::{self, GoTest};
 use super::junit::Junit;
 use super::pytest::{self, Pytest};
 use super::robot::{self, Robot};
+use super::robot_xml::RobotXml;
 use super::testwire::{self, Testwire};
 use super::wall::{Zone, utc};
 use super::{Decoder, object};
@@ -33,11 +34,15 @@ pub enum Format {
     GoTest,
     /// JUnit XML, whoever writes it.
     Junit,
+    /// Robot Framework's output.xml.
+    #[value(name = "robot-xml")]
+    RobotXml,
 }
 
 impl Format {
     /// Every format there is.
-    pub const ALL: &[Self] = &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest, Self::Junit];
+    pub const ALL: &[Self] =
+        &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest, Self::Junit, Self::RobotXml];
 
     /// What it is called on the command line.
     pub fn as_str(self) -> &'static str {
@@ -48,6 +53,7 @@ impl Format {
             Self::ReportLog => "reportlog",
             Self::GoTest => "gotest",
             Self::Junit => "junit",
+            Self::RobotXml => "robot-xml",
         }
     }
 
@@ -64,6 +70,7 @@ impl Format {
         let zone = Zone::clone(zone);
         match self {
             Self::Junit => Some(Box::new(Junit::new(zone))),
+            Self::RobotXml => Some(Box::new(RobotXml::new(zone))),
             Self::Testwire | Self::Robot | Self::Pytest | Self::ReportLog | Self::GoTest => None,
         }
     }
@@ -76,6 +83,7 @@ impl Format {
             Self::Pytest | Self::ReportLog => Box::new(Pytest::default()),
             Self::GoTest => Box::new(GoTest::default()),
             Self::Junit => Box::new(ByLine(Junit::new(utc()))),
+            Self::RobotXml => Box::new(ByLine(RobotXml::new(utc()))),
         }
     }
 }
@@ -190,7 +198,7 @@ fn document(line: &str, number: usize) -> Option<Detection> {
     // UTF-16: what matters here is ASCII.
     let wide = line.contains('\0').then(|| line.replace('\0', ""));
     let line = wide.as_deref().unwrap_or(line).trim_start_matches(['\u{feff}', '\u{fffd}']).trim_start();
-    let roots = [("<testsuites", Format::Junit), ("<testsuite", Format::Junit)];
+    let roots = [("<testsuites", Format::Junit), ("<testsuite", Format::Junit), ("<robot ", Format::RobotXml)];
     let (at, root, format) = roots.iter().find_map(|(root, format)| Some((line.find(root)?, root, *format)))?;
     let (before, tag) = line.split_at(at);
     let tag = tag.split('>').next().unwrap_or_default();
@@ -298,6 +306,9 @@ mod tests {
             assert_eq!(format.to_possible_value().unwrap().get_name(), format.to_string());
         }
         let error = "tapp".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(error, "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, junit");
+        assert_eq!(
+            error,
+            "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, junit, robot-xml"
+        );
     }
 }

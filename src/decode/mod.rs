@@ -10,6 +10,7 @@ mod junit;
 mod object;
 mod pytest;
 mod robot;
+mod robot_xml;
 mod testwire;
 mod time;
 mod wall;
