@@ -17,7 +17,8 @@ use testwire::event::{Event, Fact, RunStatus, Status, Timestamp};
 use testwire::loki::entry::{Entry, EntrySink, Stream};
 use testwire::normalize::{Counters, Normalizer, RunEnd, RunInfo};
 
-const FORMATS: &[&str] = &["junit", "robot-xml"];
+const FORMATS: &[&str] =
+    &["junit", "robot-xml", "robot-json", "jest", "vitest", "playwright", "mocha-json", "gtest-json"];
 
 /// Ten minutes before any capture was made.
 const BEFORE: Timestamp = Timestamp(1_795_000_000_000_000_000);

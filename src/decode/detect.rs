@@ -7,10 +7,16 @@ use memchr::memchr_iter;
 
 use super::document::{ByLine, Document};
 use super::gotest::{self, GoTest};
+use super::gtest_json::GtestJson;
+use super::jest::Jest;
 use super::junit::Junit;
+use super::mocha_json::MochaJson;
+use super::playwright::Playwright;
 use super::pytest::{self, Pytest};
 use super::robot::{self, Robot};
+use super::robot_json::RobotJson;
 use super::robot_xml::RobotXml;
+use super::split::JsonReport;
 use super::testwire::{self, Testwire};
 use super::wall::{Zone, utc};
 use super::{Decoder, object};
@@ -37,12 +43,30 @@ pub enum Format {
     /// Robot Framework's output.xml.
     #[value(name = "robot-xml")]
     RobotXml,
+    /// Robot Framework's output.json.
+    #[value(name = "robot-json")]
+    RobotJson,
+    /// `jest --json`.
+    #[value(name = "jest")]
+    Jest,
+    /// Vitest's `json` reporter.
+    #[value(name = "vitest")]
+    Vitest,
+    /// Playwright's `json` reporter.
+    #[value(name = "playwright")]
+    Playwright,
+    /// mocha's `json` reporter.
+    #[value(name = "mocha-json")]
+    MochaJson,
+    /// GoogleTest's JSON.
+    #[value(name = "gtest-json")]
+    GtestJson,
 }
 
 impl Format {
     /// Every format there is.
     pub const ALL: &[Self] =
-        &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest, Self::Junit, Self::RobotXml];
+        &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest, Self::Junit, Self::RobotXml, Self::RobotJson, Self::Jest, Self::Vitest, Self::Playwright, Self::MochaJson, Self::GtestJson];
 
     /// What it is called on the command line.
     pub fn as_str(self) -> &'static str {
@@ -54,6 +78,12 @@ impl Format {
             Self::GoTest => "gotest",
             Self::Junit => "junit",
             Self::RobotXml => "robot-xml",
+            Self::RobotJson => "robot-json",
+            Self::Jest => "jest",
+            Self::Vitest => "vitest",
+            Self::Playwright => "playwright",
+            Self::MochaJson => "mocha-json",
+            Self::GtestJson => "gtest-json",
         }
     }
 
@@ -71,6 +101,12 @@ impl Format {
         match self {
             Self::Junit => Some(Box::new(Junit::new(zone))),
             Self::RobotXml => Some(Box::new(RobotXml::new(zone))),
+            Self::RobotJson => Some(Box::new(JsonReport::new(RobotJson::new(zone)))),
+            Self::Jest => Some(Box::new(JsonReport::new(Jest::<false>::default()))),
+            Self::Vitest => Some(Box::new(JsonReport::new(Jest::<true>::default()))),
+            Self::Playwright => Some(Box::new(JsonReport::new(Playwright::default()))),
+            Self::MochaJson => Some(Box::new(JsonReport::new(MochaJson::default()))),
+            Self::GtestJson => Some(Box::new(JsonReport::new(GtestJson::new(zone)))),
             Self::Testwire | Self::Robot | Self::Pytest | Self::ReportLog | Self::GoTest => None,
         }
     }
@@ -82,8 +118,7 @@ impl Format {
             Self::Robot => Box::new(Robot::default()),
             Self::Pytest | Self::ReportLog => Box::new(Pytest::default()),
             Self::GoTest => Box::new(GoTest::default()),
-            Self::Junit => Box::new(ByLine(Junit::new(utc()))),
-            Self::RobotXml => Box::new(ByLine(RobotXml::new(utc()))),
+            _ => self.decoder_in(&utc()),
         }
     }
 }
@@ -148,7 +183,8 @@ pub fn detect(head: &[u8], eof: bool) -> Detection {
         return Detection::NeedMore;
     }
     let last = head.get(from..).unwrap_or_default();
-    if let Some(found) = whole_line(last, number + 1).or_else(|| long_line(last, number + 1)) {
+    let line = || whole_line(last, number + 1).or_else(|| long_line(last, number + 1));
+    if let Some(found) = line().or_else(|| json_document(head)) {
         return found;
     }
     let text = String::from_utf8_lossy(head);
@@ -207,6 +243,31 @@ fn document(line: &str, number: usize) -> Option<Detection> {
     let likely =
         own || (!before.starts_with('{') && tag.contains("=\"") && (tag.contains("tests=") || tag.contains("name=")));
     likely.then(|| Detection::Found { format, reason: format!("Line {number} begins a report with {root}>.") })
+}
+
+/// A report that is one JSON document, known by its first key, wherever it begins.
+fn json_document(head: &[u8]) -> Option<Detection> {
+    // The first key, what must be further on, and the format.
+    const BEGINNINGS: [(&str, &str, Format); 8] = [
+        ("numFailedTestSuites", "", Format::Jest),
+        ("numTotalTestSuites", "", Format::Vitest),
+        ("generator", "\"suite\"", Format::RobotJson),
+        ("config", "\"rootDir\"", Format::Playwright),
+        ("suites", "\"specs\"", Format::Playwright),
+        ("stats", "\"passes\"", Format::MochaJson),
+        ("tests", "\"testsuites\"", Format::GtestJson),
+        ("tests", "\"disabled\"", Format::GtestJson),
+    ];
+    memchr_iter(b'{', head).take(1024).find_map(|at| {
+        let rest = head.get(at + 1..)?.trim_ascii_start().strip_prefix(b"\"")?;
+        let (key, _, format) = BEGINNINGS.iter().find(|(key, more, _)| {
+            let after = rest.strip_prefix(key.as_bytes()).filter(|after| after.starts_with(b"\""));
+            after.is_some_and(|after| memchr::memmem::find(after, more.as_bytes()).is_some())
+        })?;
+        let line = 1 + memchr_iter(b'\n', head.get(..at)?).count();
+        let reason = format!("Line {line} begins a JSON document with the key `{key}`, as {format} has it.");
+        Some(Detection::Found { format: *format, reason })
+    })
 }
 
 /// A line that is longer than what is looked at (a listener that names all tests first) is judged by its beginning.
@@ -308,7 +369,7 @@ mod tests {
         let error = "tapp".parse::<Format>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, junit, robot-xml"
+            "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, junit, robot-xml, robot-json, jest, vitest, playwright, mocha-json, gtest-json"
         );
     }
 }

@@ -8,6 +8,9 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use super::time::rfc3339;
 use crate::event::Timestamp;
 
+/// Output around a report is held back no longer than this, in bytes.
+pub(super) const MAX_HELD: usize = 64 << 10;
+
 /// The instant at which clocks of the configured zone show a time.
 pub type Zone = Arc<dyn Fn(NaiveDateTime) -> Option<Timestamp> + Send + Sync>;
 

@@ -18,8 +18,7 @@ use super::document::Broken;
 
 /// Longest tag or comment. A tag holds the message of a failure, so that it may well have some megabytes.
 const MAX_TOKEN: usize = 64 << 20;
-/// A CDATA section beyond this is handed on in pieces; so is a line outside of the report.
-const MAX_HELD: usize = 64 << 10;
+use super::wall::MAX_HELD;
 
 /// Takes what a document consists of.
 pub(super) trait Elements {
