@@ -65,8 +65,21 @@ pub enum Format {
 
 impl Format {
     /// Every format there is.
-    pub const ALL: &[Self] =
-        &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest, Self::Junit, Self::RobotXml, Self::RobotJson, Self::Jest, Self::Vitest, Self::Playwright, Self::MochaJson, Self::GtestJson];
+    pub const ALL: &[Self] = &[
+        Self::Testwire,
+        Self::Robot,
+        Self::Pytest,
+        Self::ReportLog,
+        Self::GoTest,
+        Self::Junit,
+        Self::RobotXml,
+        Self::RobotJson,
+        Self::Jest,
+        Self::Vitest,
+        Self::Playwright,
+        Self::MochaJson,
+        Self::GtestJson,
+    ];
 
     /// What it is called on the command line.
     pub fn as_str(self) -> &'static str {

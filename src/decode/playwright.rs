@@ -241,7 +241,13 @@ fn earlier(status: &str, expected: &str) -> Status {
     }
 }
 
-fn output(test: &TestRef<'_>, pieces: &[Piece], source: &Source<'static>, time: Option<Timestamp>, emit: &mut Emit<'_>) {
+fn output(
+    test: &TestRef<'_>,
+    pieces: &[Piece],
+    source: &Source<'static>,
+    time: Option<Timestamp>,
+    emit: &mut Emit<'_>,
+) {
     let text: String = pieces.iter().filter_map(|piece| piece.text.as_deref()).collect();
     for line in text.lines() {
         let line = LogLine { test: Some(test.clone()), source: source.clone(), level: None, text: line.into() };

@@ -11,9 +11,7 @@ use super::Emit;
 use super::robot_xml::tell::{Outcome, Teller, level_of, status_of};
 use super::split::{Parts, list, read};
 use super::wall::{Zone, timestamp};
-use crate::event::{
-    Event, Fact, Level, LogLine, RunFinished, RunStarted, Source, StepFinished, TestRef, Timestamp,
-};
+use crate::event::{Event, Fact, Level, LogLine, RunFinished, RunStarted, Source, StepFinished, TestRef, Timestamp};
 
 /// State of the format.
 pub(super) struct RobotJson {
@@ -101,7 +99,8 @@ impl Parts for RobotJson {
     fn opens(&self, path: &[String]) -> bool {
         let mut keys = path.iter().map(String::as_str);
         // suite, suite.suites, suite.suites.[], …, and the tests of each.
-        keys.next() == Some("suite") && keys.all(|key| matches!(key, "suites" | "[]" | "tests"))
+        keys.next() == Some("suite")
+            && keys.all(|key| matches!(key, "suites" | "[]" | "tests"))
             && !(path.ends_with(&["tests".into(), "[]".into()]))
     }
 
