@@ -69,12 +69,16 @@ pub enum Invocation {
         /// How many days back to look.
         days: u16,
     },
-    /// Send refused entries again.
+    /// Ship finished reports, or refused entries again.
     Import {
         /// Settings.
         settings: Box<Settings>,
-        /// Files of refused entries; at least one.
+        /// Files, patterns and directories; at least one.
         files: Vec<PathBuf>,
+        /// Format of all of them; `None`: found out.
+        format: Option<Format>,
+        /// Say what each file is taken for.
+        explain: bool,
     },
     /// Deliver what dead processes left.
     Flush {
@@ -176,16 +180,23 @@ enum Command {
         #[command(flatten)]
         typed: Typed,
     },
-    /// Send entries again that Loki refused, once the cause is mended
+    /// Ship finished reports and old event files, with their own times
     ///
-    /// Takes files that testwire keeps in rejected/ below the state directory, where each refused entry stands with Loki's
-    /// answer; and what --output ndjson prints. Nothing else yet: no reports, no event files. A file whose entries are in the
-    /// spool is renamed to FILE.sent; what is refused again is kept in rejected/ again.
+    /// Takes files, patterns and directories, also gzipped and zipped. A report is a run; the TEST-*.xml of a folder are one
+    /// run, and with --run-id all files are. What an entry says depends on the reports alone, so importing them again changes
+    /// nothing. Entries that Loki refused (rejected/*.ndjson below the state directory) are sent again as they are, once the
+    /// cause is mended; their file is then renamed to FILE.sent.
     #[command(after_long_help = examples::IMPORT, after_help = examples::MORE)]
     Import {
-        /// Files of refused entries: rejected/*.ndjson
+        /// Reports, event files, refused entries, or directories with reports
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// Format of the files [default: found out from the first bytes of each]
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<Format>,
+        /// Say what each file is taken for, and why
+        #[arg(long)]
+        explain: bool,
         #[command(flatten)]
         typed: Typed,
     },
@@ -287,7 +298,9 @@ where
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
         Command::Audit { run, days, typed } => Invocation::Audit { settings: load(&typed)?, run, days },
-        Command::Import { files, typed } => Invocation::Import { settings: load(&typed)?, files },
+        Command::Import { files, format, explain, typed } => {
+            Invocation::Import { settings: load(&typed)?, files, format, explain }
+        }
         Command::Flush { typed } => Invocation::Flush { settings: load(&typed)? },
         Command::Status { json, typed } => Invocation::Status { settings: load(&typed)?, json },
         Command::Completions { shell } => Invocation::Completions { shell },

@@ -35,8 +35,9 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Audit { settings, run, days } => {
             serve(&settings, async { commands::audit::audit(&settings, &run, days).await.map(ExitCode::from) })
         }
-        Invocation::Import { settings, files } => {
-            serve(&settings, async { commands::import::import(&settings, &files).await.map(ExitCode::from) })
+        Invocation::Import { settings, files, format, explain } => {
+            let options = commands::import::Options { files, format, explain };
+            serve(&settings, async { commands::import::import(&settings, &options).await.map(ExitCode::from) })
         }
         Invocation::Flush { settings } => {
             serve(&settings, async { commands::flush::flush(&settings).await.map(ExitCode::from) })

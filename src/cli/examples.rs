@@ -81,11 +81,13 @@ Examples:
 
 pub(super) const IMPORT: &str = "\
 Examples:
+  testwire import target/surefire-reports
+  testwire import --run-id nightly-7 reports/*.xml results.zip
+  testwire import --timezone Europe/Berlin --explain output.xml
   testwire import ~/.local/state/testwire/rejected/2026-11-20.ndjson
-  testwire import --state-dir /var/lib/testwire /var/lib/testwire/rejected/2026-11-20.ndjson
 
-Exit code: 0, or 2 wrong command line, 3 wrong setting, 4 a file cannot be read or holds something else (nothing is sent), \
-5 entries are left for the next start, 6 Loki refused entries again, 7 the spool cannot be used.";
+Exit code: 0, or 2 wrong command line, 3 wrong setting, 4 a file cannot be read to its end or is no report (the others are \
+imported), 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

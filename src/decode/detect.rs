@@ -7,18 +7,28 @@ use memchr::memchr_iter;
 
 use super::cucumber::{self, Cucumber};
 use super::cucumber_json::{self, CucumberJson};
+use super::document::{ByLine, Document};
 use super::gotest::{self, GoTest};
+use super::gtest_json::GtestJson;
 use super::gtest_stream::{self, GtestStream};
+use super::jest::Jest;
 use super::jest_reporter::{self, JestReporter};
+use super::junit::Junit;
 use super::libtest::{self, Libtest};
 use super::mocha::{self, Mocha};
+use super::mocha_json::MochaJson;
 use super::node_events::{self, NodeEvents};
+use super::playwright::Playwright;
 use super::pytest::{self, Pytest};
 use super::robot::{self, Robot};
+use super::robot_json::RobotJson;
+use super::robot_xml::RobotXml;
+use super::split::JsonReport;
 use super::subunit::{self, Subunit};
 use super::tap::{self, Tap};
 use super::teamcity::{self, TeamCity};
 use super::testwire::{self, Testwire};
+use super::wall::{Zone, utc};
 use super::{Decoder, object};
 
 /// Bytes of an input that are looked at.
@@ -62,6 +72,29 @@ pub enum Format {
     /// Calls of a jest reporter, one a line.
     #[value(name = "jest-reporter")]
     JestReporter,
+    /// JUnit XML, whoever writes it.
+    Junit,
+    /// Robot Framework's output.xml.
+    #[value(name = "robot-xml")]
+    RobotXml,
+    /// Robot Framework's output.json.
+    #[value(name = "robot-json")]
+    RobotJson,
+    /// `jest --json`.
+    #[value(name = "jest")]
+    Jest,
+    /// Vitest's `json` reporter.
+    #[value(name = "vitest")]
+    Vitest,
+    /// Playwright's `json` reporter.
+    #[value(name = "playwright")]
+    Playwright,
+    /// mocha's `json` reporter.
+    #[value(name = "mocha-json")]
+    MochaJson,
+    /// GoogleTest's JSON.
+    #[value(name = "gtest-json")]
+    GtestJson,
 }
 
 impl Format {
@@ -82,6 +115,14 @@ impl Format {
         Self::GtestStream,
         Self::NodeEvents,
         Self::JestReporter,
+        Self::Junit,
+        Self::RobotXml,
+        Self::RobotJson,
+        Self::Jest,
+        Self::Vitest,
+        Self::Playwright,
+        Self::MochaJson,
+        Self::GtestJson,
     ];
 
     /// What it is called on the command line.
@@ -102,10 +143,42 @@ impl Format {
             Self::GtestStream => "gtest-stream",
             Self::NodeEvents => "node-events",
             Self::JestReporter => "jest-reporter",
+            Self::Junit => "junit",
+            Self::RobotXml => "robot-xml",
+            Self::RobotJson => "robot-json",
+            Self::Jest => "jest",
+            Self::Vitest => "vitest",
+            Self::Playwright => "playwright",
+            Self::MochaJson => "mocha-json",
+            Self::GtestJson => "gtest-json",
         }
     }
 
-    /// A state machine for an input in this format.
+    /// A state machine for an input in this format; `zone` reads times that name none.
+    pub fn decoder_in(self, zone: &Zone) -> Box<dyn Decoder + Send> {
+        match self.document(zone) {
+            Some(document) => Box::new(ByLine(document)),
+            None => self.decoder(),
+        }
+    }
+
+    /// A state machine for a report that is one document; `None` for formats that consist of lines.
+    pub fn document(self, zone: &Zone) -> Option<Box<dyn Document + Send>> {
+        let zone = Zone::clone(zone);
+        match self {
+            Self::Junit => Some(Box::new(Junit::new(zone))),
+            Self::RobotXml => Some(Box::new(RobotXml::new(zone))),
+            Self::RobotJson => Some(Box::new(JsonReport::new(RobotJson::new(zone)))),
+            Self::Jest => Some(Box::new(JsonReport::new(Jest::<false>::default()))),
+            Self::Vitest => Some(Box::new(JsonReport::new(Jest::<true>::default()))),
+            Self::Playwright => Some(Box::new(JsonReport::new(Playwright::default()))),
+            Self::MochaJson => Some(Box::new(JsonReport::new(MochaJson::default()))),
+            Self::GtestJson => Some(Box::new(JsonReport::new(GtestJson::new(zone)))),
+            _ => None,
+        }
+    }
+
+    /// The same where times name their zones, or are in UTC.
     pub fn decoder(self) -> Box<dyn Decoder + Send> {
         match self {
             Self::Testwire => Box::new(Testwire::default()),
@@ -122,6 +195,7 @@ impl Format {
             Self::GtestStream => Box::new(GtestStream::default()),
             Self::NodeEvents => Box::new(NodeEvents::default()),
             Self::JestReporter => Box::new(JestReporter::default()),
+            _ => self.decoder_in(&utc()),
         }
     }
 
@@ -198,11 +272,12 @@ pub fn detect(head: &[u8], eof: bool) -> Detection {
         return Detection::NeedMore;
     }
     let last = head.get(from..).unwrap_or_default();
-    if let Some(found) = whole_line(last, number + 1).or_else(|| long_line(last, number + 1)) {
+    let line = || whole_line(last, number + 1).or_else(|| long_line(last, number + 1));
+    if let Some(found) = line().or_else(|| json_document(head)) {
         return found;
     }
     let text = String::from_utf8_lossy(head);
-    if let Some(found) = document(&text) {
+    if let Some(found) = cucumber_report(&text) {
         return found;
     }
     let first = text.lines().map(str::trim).find(|line| !line.is_empty());
@@ -223,6 +298,9 @@ pub fn detect(head: &[u8], eof: bool) -> Detection {
 /// A line that is an event of exactly one format.
 fn whole_line(line: &[u8], number: usize) -> Option<Detection> {
     let text = String::from_utf8_lossy(line);
+    if let Some(found) = document(&text, number) {
+        return Some(found);
+    }
     let (format, what) = if object::find_event(&text, "\"testwire\"", testwire::announces).is_some() {
         (Format::Testwire, "names the version of testwire's own format")
     } else if let Some((_, plugin)) = object::find_event(&text, "\"$report_type\"", pytest::is_report) {
@@ -266,10 +344,51 @@ pub fn binary_format(bytes: &[u8]) -> Option<Format> {
 }
 
 /// A report over many lines, by its beginning.
-fn document(text: &str) -> Option<Detection> {
+fn cucumber_report(text: &str) -> Option<Detection> {
     cucumber_json::may_begin(text).then(|| Detection::Found {
         format: Format::CucumberJson,
         reason: "The input begins as Cucumber's JSON report does.".to_owned(),
+    })
+}
+
+/// A line with the beginning of a report that is one document.
+fn document(line: &str, number: usize) -> Option<Detection> {
+    // UTF-16: what matters here is ASCII.
+    let wide = line.contains('\0').then(|| line.replace('\0', ""));
+    let line = wide.as_deref().unwrap_or(line).trim_start_matches(['\u{feff}', '\u{fffd}']).trim_start();
+    let roots = [("<testsuites", Format::Junit), ("<testsuite", Format::Junit), ("<robot ", Format::RobotXml)];
+    let (at, root, format) = roots.iter().find_map(|(root, format)| Some((line.find(root)?, root, *format)))?;
+    let (before, tag) = line.split_at(at);
+    let tag = tag.split('>').next().unwrap_or_default();
+    let own = before.is_empty() || before.contains("<?xml") || before.ends_with("-->");
+    // Behind output of the program it must look like one.
+    let likely =
+        own || (!before.starts_with('{') && tag.contains("=\"") && (tag.contains("tests=") || tag.contains("name=")));
+    likely.then(|| Detection::Found { format, reason: format!("Line {number} begins a report with {root}>.") })
+}
+
+/// A report that is one JSON document, known by its first key, wherever it begins.
+fn json_document(head: &[u8]) -> Option<Detection> {
+    // The first key, what must be further on, and the format.
+    const BEGINNINGS: [(&str, &str, Format); 8] = [
+        ("numFailedTestSuites", "", Format::Jest),
+        ("numTotalTestSuites", "", Format::Vitest),
+        ("generator", "\"suite\"", Format::RobotJson),
+        ("config", "\"rootDir\"", Format::Playwright),
+        ("suites", "\"specs\"", Format::Playwright),
+        ("stats", "\"passes\"", Format::MochaJson),
+        ("tests", "\"testsuites\"", Format::GtestJson),
+        ("tests", "\"disabled\"", Format::GtestJson),
+    ];
+    memchr_iter(b'{', head).take(1024).find_map(|at| {
+        let rest = head.get(at + 1..)?.trim_ascii_start().strip_prefix(b"\"")?;
+        let (key, _, format) = BEGINNINGS.iter().find(|(key, more, _)| {
+            let after = rest.strip_prefix(key.as_bytes()).filter(|after| after.starts_with(b"\""));
+            after.is_some_and(|after| memchr::memmem::find(after, more.as_bytes()).is_some())
+        })?;
+        let line = 1 + memchr_iter(b'\n', head.get(..at)?).count();
+        let reason = format!("Line {line} begins a JSON document with the key `{key}`, as {format} has it.");
+        Some(Detection::Found { format: *format, reason })
     })
 }
 
@@ -373,7 +492,8 @@ mod tests {
         assert_eq!(
             error,
             "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, libtest, tap, teamcity, cucumber, \
-             cucumber-json, subunit, mocha, gtest-stream, node-events, jest-reporter"
+             cucumber-json, subunit, mocha, gtest-stream, node-events, jest-reporter, junit, robot-xml, robot-json, jest, \
+             vitest, playwright, mocha-json, gtest-json"
         );
     }
 }

@@ -235,6 +235,11 @@ impl Normalizer {
         self.replayed.unwrap_or(now)
     }
 
+    /// The run is told after the fact and began then, whatever the clock says and whether its events have times.
+    pub fn replay(&mut self, begun: Timestamp) {
+        self.replayed = Some(begun);
+    }
+
     /// Writes progress when it is due. To be called at least once a second while a run is on.
     pub fn tick(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
         let now = self.replayed.unwrap_or(now);

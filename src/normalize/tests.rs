@@ -119,11 +119,13 @@ impl Tests {
         let lost = self.open.remove(&key);
         let before = self.ended(key);
         let past = lost.as_ref().map(|o| o.attempt).max(before.map(|e| u32::from(e.attempts))).unwrap_or(0);
+        let counted = attempt.is_some();
         let attempt = attempt.unwrap_or(past + 1);
-        // A repeat of a test that passed is none of a failed one either: only what follows a failure is a retry.
+        // A repeat of a test that passed is none of a failed one either: only what follows a failure is a retry, or what
+        // the runner counts as one (pytest's JUnit XML does not say that the attempts before had failed).
         let failed_before =
             lost.is_some() || before.is_some_and(|e| e.status == Status::Retried || e.status.is_failing());
-        if !repeat && attempt > 1 && (failed_before || before.is_none()) {
+        if !repeat && attempt > 1 && (counted || failed_before || before.is_none()) {
             self.counters.retried += 1;
         }
         let open = Open {
