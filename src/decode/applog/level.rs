@@ -120,5 +120,17 @@ pub(super) fn is_level_key(key: &[u8]) -> bool {
 
 /// What cannot be around a level, as it would be a part of a longer name.
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b'@') || byte >= 0x80
+    WORD[usize::from(byte)]
 }
+
+/// Looked up for every byte of a head, so it is a table.
+const WORD: [bool; 256] = {
+    let mut word = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let sign = byte as u8;
+        word[byte] = sign.is_ascii_alphanumeric() || matches!(sign, b'_' | b'-' | b'.' | b'/' | b'@') || sign >= 0x80;
+        byte += 1;
+    }
+    word
+};

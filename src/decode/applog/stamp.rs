@@ -60,33 +60,23 @@ pub(super) fn at_start(line: &[u8]) -> Option<Stamp> {
 /// (`INFO 2026-11-20 …`, `web-1 | 2026-…`). Others are part of a sentence: `valid until 2027-01-01 00:00:00`.
 pub(super) fn in_head(line: &[u8]) -> Option<Stamp> {
     let head = line.get(..line.len().min(96))?;
-    let mut words = 0;
-    let mut in_word = false;
-    for (at, byte) in head.iter().enumerate() {
-        match byte {
-            b' ' | b'\t' => in_word = false,
-            b'[' => {
-                let body = line.get(at + 1..)?;
-                if let Some(stamp) = shape(body, true, false) {
-                    return Some(Stamp { end: at + 1 + stamp.end, ..stamp });
-                }
-            }
-            _ if in_word => {}
-            b'|' | b'-' | b'*' | b'>' => {}
-            b'0'..=b'9' if words == 1 => {
-                in_word = true;
-                words += 1;
-                if let Some(stamp) = line.get(at..).and_then(|body| shape(body, false, false)) {
-                    return Some(Stamp { end: at + stamp.end, ..stamp });
-                }
-            }
-            _ => {
-                in_word = true;
-                words += 1;
-            }
-        }
-    }
-    None
+    let read = |at: usize, enclosed: bool| {
+        let stamp = shape(line.get(at..)?, enclosed, false)?;
+        Some(Stamp { end: at + stamp.end, ..stamp })
+    };
+    behind_a_word(head)
+        .and_then(|at| read(at, false))
+        .or_else(|| memchr::memchr_iter(b'[', head).find_map(|at| read(at + 1, true)))
+}
+
+/// Where the second word of a line begins, signs that part words aside, if it begins with a digit.
+fn behind_a_word(head: &[u8]) -> Option<usize> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let first = head.iter().position(|byte| !is_blank(byte))?;
+    let end = first + head.iter().skip(first).position(is_blank)?;
+    let parts = |byte: &u8| is_blank(byte) || matches!(byte, b'|' | b'-' | b'*' | b'>');
+    let second = end + head.iter().skip(end).position(|byte| !parts(byte))?;
+    head.get(second)?.is_ascii_digit().then_some(second)
 }
 
 /// The time that a text consists of, such as the value of a field.
