@@ -321,7 +321,7 @@ fn clock(text: &[u8], at: usize, year: Option<i64>, day: Option<(i64, i64)>) -> 
         }
         hour = hour % 12 + half;
         end += length;
-    } else if single && !matches!(day, Some(_) if year.is_some()) {
+    } else if single && !(day.is_some() && year.is_some()) {
         return None;
     }
     let offset = offset(text, end);
