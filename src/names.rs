@@ -115,6 +115,10 @@ pub mod meta {
     pub const SIGNATURE: &str = "signature";
     /// Number of tests that were running on the host when the line was written.
     pub const TESTS_RUNNING: &str = "tests_running";
+    /// Trace or request id that a log line names.
+    pub const TRACE_ID: &str = "trace_id";
+    /// `stderr` of a container; its standard output is not named.
+    pub const STREAM: &str = "stream";
     /// Piece of a line that was too long for one entry: `2/3`.
     pub const PART: &str = "part";
     /// Machine.
@@ -214,6 +218,8 @@ pub mod meta {
         MESSAGE,
         SIGNATURE,
         TESTS_RUNNING,
+        TRACE_ID,
+        STREAM,
         PART,
         HOST,
         USER,

@@ -1,5 +1,6 @@
 //! Bytes of a runner → [`Event`]s: one file per format, pure state machines without I/O or clock.
 
+pub mod applog;
 pub mod clients;
 mod cucumber;
 mod cucumber_json;

@@ -5,7 +5,7 @@ use std::io;
 use super::{Got, Source};
 
 /// Room for one read: large enough that system calls do not count at hundreds of MB/s.
-pub(super) const READ: usize = 256 * 1024;
+pub const READ: usize = 256 * 1024;
 /// A line longer than this is handed on in pieces, so that input without line ends cannot fill the memory.
 pub const MAX_LINE: usize = 16 << 20;
 
