@@ -45,6 +45,7 @@ type Watch = Arc<dyn Fn() -> Backlog + Send + Sync>;
 pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, Failure>) -> Result<Exit, Failure> {
     settings.listen.check()?;
     let token = settings.listen.token.as_ref().map(|token| token.read()).transpose()?;
+    let first_token = token.as_ref().map(|secret| secret.0.to_string());
     let failed = |what: String| move |e: std::io::Error| Failure::new(Exit::Input, what).cause(&e);
     let address = settings.listen.address;
     let listener = bind(address).map_err(failed(format!("cannot listen on {address}")))?;
@@ -83,7 +84,7 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     manager.tell("READY=1");
     let mut beat = tokio::time::interval(Manager::beat());
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    let mut reloading = Reloading::new(settings, reload, &app, changes);
+    let mut reloading = Reloading::new(settings, first_token, reload, &app, changes);
     let died = loop {
         tokio::select! {
             _ = interrupts.recv() => break None,
