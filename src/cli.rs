@@ -42,6 +42,8 @@ pub enum Invocation {
     Listen {
         /// Settings.
         settings: Box<Settings>,
+        /// Only ask the daemon at the address whether it takes events.
+        health: bool,
     },
     /// Play a run.
     Demo {
@@ -139,9 +141,16 @@ enum Command {
     ///
     /// Listeners and other clients post events while tests run, and testwire ships them to Loki. An event is answered when
     /// testwire holds it; no answer waits for Loki. SIGTERM and SIGINT end it: open requests are finished, and what waits is
-    /// delivered as far as the drain timeout allows.
+    /// delivered as far as the drain timeout allows. Runs that are on wait for the next start. SIGHUP reads the settings
+    /// anew: tokens, --run-timeout, --max-body, --loader-path, --project, --env and --attr; it says what needs a restart.
     #[command(after_long_help = examples::LISTEN, after_help = examples::MORE)]
-    Listen(ListenTyped),
+    Listen {
+        /// Ask a running daemon at the address whether it takes events, and end with 0 if so, else with 4
+        #[arg(long)]
+        health: bool,
+        #[command(flatten)]
+        typed: ListenTyped,
+    },
     /// Play a realistic run, in the terminal and into Loki
     ///
     /// Three runners with failures, retries and logs. Needs nothing; with a Loki at hand the run is shipped there.
@@ -293,7 +302,7 @@ where
         Command::Pipe(PipeArgs { format, tee, no_fail, typed }) => {
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail }
         }
-        Command::Listen(ListenTyped(typed)) => Invocation::Listen { settings: load(&typed)? },
+        Command::Listen { health, typed: ListenTyped(typed) } => Invocation::Listen { settings: load(&typed)?, health },
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },

@@ -109,6 +109,10 @@ pub struct Listen {
     pub run_timeout: Duration,
     /// Another path at which pytest-rt and nose2rt are heard.
     pub loader_path: Option<String>,
+    /// Most bytes of attachments; the oldest go first.
+    pub attachments_max: u64,
+    /// How long attachments are kept.
+    pub attachments_age: Duration,
 }
 
 /// Where Loki is and how to talk to it.

@@ -24,7 +24,10 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             let options = commands::pipe::Options { format, tee, no_fail };
             serve(&settings, async { commands::pipe::pipe(&settings, options).await.map(ExitCode::from) })
         }
-        Invocation::Listen { settings } => {
+        Invocation::Listen { settings, health: true } => {
+            serve(&settings, async { commands::health::health(&settings).await.map(ExitCode::from) })
+        }
+        Invocation::Listen { settings, health: false } => {
             serve(&settings, async { commands::listen::listen(&settings, reloaded).await.map(ExitCode::from) })
         }
         Invocation::Demo { settings } => serve(&settings, commands::demo::demo(&settings)),
@@ -53,7 +56,7 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
 /// The settings of `listen` as they are now.
 fn reloaded() -> Result<Settings, Failure> {
     match cli::parse()? {
-        Invocation::Listen { settings } => Ok(*settings),
+        Invocation::Listen { settings, .. } => Ok(*settings),
         _ => Err(Failure::new(Exit::Usage, "these are no arguments of listen")),
     }
 }

@@ -45,6 +45,7 @@ Examples:
   testwire listen
   testwire listen --listen 0.0.0.0:8765 --token-file /etc/testwire/token
   testwire listen --output ndjson | jq .labels
+  testwire listen --health               # is the daemon at --listen ready?
 
 Endpoints:
   POST /v1/events?run_id=ID   testwire's own events, one JSON object a line; without run_id a body is a whole run

@@ -1,17 +1,19 @@
 //! `testwire listen`: the daemon.
 
 mod metrics;
+mod notify;
 mod reload;
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use self::metrics::delivery_metrics;
+use self::notify::Manager;
 use self::reload::{Reloading, rules};
 use super::events_file;
 use super::runs_kept::{common, restore, zone};
@@ -29,6 +31,8 @@ const KEPT_DESCRIPTORS: u64 = 128;
 /// More connections than this are of no use: their requests would wait longer than clients do.
 const MAX_CONNECTIONS: u64 = 20_000;
 
+/// How often attachments are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Connections that may wait to be accepted; the system has a limit of its own, mostly 4096.
 const ACCEPT_QUEUE: u32 = 4096;
 
@@ -41,6 +45,7 @@ type Watch = Arc<dyn Fn() -> Backlog + Send + Sync>;
 pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, Failure>) -> Result<Exit, Failure> {
     settings.listen.check()?;
     let token = settings.listen.token.as_ref().map(|token| token.read()).transpose()?;
+    let first_token = token.as_ref().map(|secret| secret.0.to_string());
     let failed = |what: String| move |e: std::io::Error| Failure::new(Exit::Input, what).cause(&e);
     let address = settings.listen.address;
     let listener = bind(address).map_err(failed(format!("cannot listen on {address}")))?;
@@ -67,8 +72,7 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));
     let metrics = move |out: &mut String| delivery_metrics(out, stats.as_deref(), &backlog());
-    let attachments = Attachments::new(settings.state_dir.join("attachments"));
-    let app = Arc::new(App::new(door, rules(settings, token), attachments, metrics));
+    let app = Arc::new(App::new(door, rules(settings, token), attachments(settings), metrics));
     let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link: None };
     says.line(&format!("listening on http://{local}"));
     if gone_on > 0 {
@@ -76,16 +80,23 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     }
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(http::serve(listener, Arc::clone(&app), connections(), stopped));
-    let mut reloading = Reloading::new(settings, reload, &app, changes);
+    let manager = Manager::of_environment();
+    manager.tell("READY=1");
+    let mut beat = tokio::time::interval(Manager::beat());
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut reloading = Reloading::new(settings, first_token, reload, &app, changes);
     let died = loop {
         tokio::select! {
             _ = interrupts.recv() => break None,
             _ = terminations.recv() => break None,
             _ = hangups.recv() => reloading.reload(&says),
+            _ = beat.tick() => manager.tell("WATCHDOG=1"),
+            _ = sweep.tick() => sweep_attachments(settings),
             // It ends after the door is closed, and before that by a bug only, which was printed.
             report = &mut report => break Some(report.unwrap_or_default()),
         }
     };
+    manager.tell("STOPPING=1");
     // It holds the app, and that the door.
     drop(reloading);
     drop(app);
@@ -115,6 +126,22 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
         return Err(Failure::new(Exit::Spool, "the hub has ended unexpectedly"));
     }
     Ok(exit)
+}
+
+/// Removes attachments that are too many or too old, beside everything else.
+fn sweep_attachments(settings: &Settings) {
+    let attachments = attachments(settings);
+    let (most, age) = (settings.listen.attachments_max, settings.listen.attachments_age);
+    // Nobody waits for it, and it is done when the process ends, or done again by the next.
+    drop(tokio::task::spawn_blocking(move || match attachments.sweep(most, age) {
+        Ok(swept) if swept.removed > 0 => tracing::info!(removed = swept.removed, "old attachments are removed"),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "attachments cannot be looked through"),
+    }));
+}
+
+fn attachments(settings: &Settings) -> Attachments {
+    Attachments::new(settings.state_dir.join("attachments"))
 }
 
 /// With the usual queue of 128 a burst of clients overflows it, and each of those waits a second for its next try.

@@ -5,7 +5,9 @@ mod listen;
 
 use clap::builder::PossibleValue;
 
-pub use self::listen::{ALLOW_OPEN, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE};
+pub use self::listen::{
+    ALLOW_OPEN, ATTACHMENTS_AGE, ATTACHMENTS_MAX, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE,
+};
 use super::choice::{self, LogLevel, Output, Progress};
 
 /// One setting: `--name`, `TESTWIRE_NAME`, and the key `name` of `testwire.toml`.
@@ -370,6 +372,8 @@ pub const ALL: &[&Setting] = &[
     &MAX_BODY,
     &RUN_TIMEOUT,
     &LOADER_PATH,
+    &ATTACHMENTS_MAX,
+    &ATTACHMENTS_AGE,
     &GRAFANA_URL,
     &PROGRESS,
     &QUIET,

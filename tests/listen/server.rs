@@ -237,3 +237,39 @@ fn sighup_reads_the_settings_anew_and_says_what_changed() {
     assert_eq!(post("second", LOG), 204);
     assert_eq!(daemon.stop().code, Some(0));
 }
+
+#[test]
+fn a_service_manager_is_told_when_it_is_ready_alive_and_stopping() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let told = || {
+        let mut buffer = [0; 64];
+        let length = manager.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "200000")];
+    let daemon = Daemon::start_with(&[], &env);
+    assert_eq!((told(), told(), told()), ("READY=1".into(), "WATCHDOG=1".into(), "WATCHDOG=1".into()));
+    assert_eq!(daemon.stop().code, Some(0));
+    let last = std::iter::repeat_with(told).find(|text| text != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
+}
+
+#[test]
+fn a_daemon_can_be_asked_for_its_health() {
+    let health = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_testwire"));
+        command.args(["listen", "--health", "--listen", address]).env_clear().env("HOME", "/nonexistent");
+        let done = command.output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let daemon = Daemon::start(&[]);
+    let address = daemon.address.clone();
+    assert_eq!(health(&address), (Some(0), String::new()));
+    daemon.stop();
+    let (code, text) = health(&address);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("cannot be asked"), "{text}");
+}

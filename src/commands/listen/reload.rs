@@ -40,8 +40,14 @@ fn token(settings: &Settings) -> Result<Option<Secret>, Failure> {
 }
 
 impl<'s, R: Fn() -> Result<Settings, Failure>> Reloading<'s, R> {
-    pub(super) fn new(started: &'s Settings, read: R, app: &Arc<App>, changes: Sender<Common>) -> Self {
-        let token = token(started).ok().flatten().map(|secret| secret.0.to_string());
+    /// `token` is the one that holds now.
+    pub(super) fn new(
+        started: &'s Settings,
+        token: Option<String>,
+        read: R,
+        app: &Arc<App>,
+        changes: Sender<Common>,
+    ) -> Self {
         Self { settings: started.clone(), started, read, app: Arc::clone(app), changes, token }
     }
 
