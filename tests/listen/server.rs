@@ -34,6 +34,7 @@ fn every_counter_is_there_from_the_start() {
         "testwire_http_requests_total{endpoint=\"events\",code=\"2xx\"} 0",
         "testwire_pushes_total{outcome=\"accepted\"} 0",
         "testwire_spool_entries 0",
+        "testwire_http_request_duration_seconds_bucket{le=\"+Inf\"} 0",
     ] {
         assert!(metrics.body.lines().any(|found| found == line), "{line} is not in\n{}", metrics.body);
     }
@@ -42,6 +43,8 @@ fn every_counter_is_there_from_the_start() {
     let metrics = daemon.get("/metrics").body;
     assert!(metrics.contains("{endpoint=\"events\",code=\"2xx\"} 1\n"), "{metrics}");
     assert!(metrics.contains("{endpoint=\"other\",code=\"4xx\"} 1\n"), "{metrics}");
+    // The first look at the metrics, and two posts.
+    assert!(metrics.contains("testwire_http_request_duration_seconds_count 3\n"), "{metrics}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -76,6 +77,7 @@ impl Route {
 
 /// Answers a request.
 pub(super) async fn answer(app: &App, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let begun = Instant::now();
     let (shown, path) = auth::prefix(request.uri().path());
     let route = Route::of(path, app.rules().loader_path.as_deref());
     let allowed = is_allowed(app, route, shown, &request);
@@ -90,6 +92,7 @@ pub(super) async fn answer(app: &App, peer: IpAddr, request: Request<Incoming>) 
         (Some(_), Ok(())) if method != Method::POST => Answer::error(405, "only POST works here"),
         (Some(route), Ok(())) => post(app, route, peer, request).await,
     };
+    app.counts.count_time(begun.elapsed());
     app.counts.count(route.map_or(Endpoint::Other, Route::endpoint), answer.status);
     respond(answer, route.is_some_and(Route::is_read))
 }

@@ -84,7 +84,10 @@ impl Realtime {
         runs: &mut dyn Runs,
     ) -> Answer {
         for (kind, fields) in &parsed.events {
-            self.clock += 1;
+            match kind {
+                Kind::Event | Kind::LogMessage => self.clock += 1,
+                Kind::Log | Kind::Metric => {}
+            }
             match kind {
                 Kind::Event => self.event(fields, context, zone, runs),
                 Kind::LogMessage => self.log_message(fields, context, zone, runs),

@@ -43,7 +43,7 @@ pub(super) struct File {
 
 /// Of the fields, which have the whole plan with its scripts, only the times are needed later.
 fn times<S: serde::Serializer>(fields: &Fields, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(fields.iter().filter(|(name, _)| name.starts_with("timestamp")))
+    serializer.collect_map(fields.iter().filter(|(name, value)| name.starts_with("timestamp") && json::is_flat(value)))
 }
 
 /// Reads a message.
