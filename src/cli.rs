@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Env, Place, Settings, Typed};
+use crate::config::{Begin, Env, Name, Place, Settings, TailSource, Typed};
 use crate::decode::Format;
 use crate::exit::Failure;
 
@@ -42,6 +42,13 @@ pub enum Invocation {
     Listen {
         /// Settings.
         settings: Box<Settings>,
+    },
+    /// Follow log files until stopped.
+    Tail {
+        /// Settings.
+        settings: Box<Settings>,
+        /// What was typed; empty: what the file of settings says.
+        tails: Vec<TailSource>,
     },
     /// Play a run.
     Demo {
@@ -138,6 +145,12 @@ enum Command {
     /// delivered as far as the drain timeout allows.
     #[command(after_long_help = examples::LISTEN, after_help = examples::MORE)]
     Listen(ListenTyped),
+    /// Follow log files
+    ///
+    /// Ships every line that is written to the files, through rotation, truncation and restarts, until SIGTERM or SIGINT. How
+    /// far each file was read is kept in the state directory. Without FILE, what [[tail]] in testwire.toml names is followed.
+    #[command(after_long_help = examples::TAIL, after_help = examples::MORE)]
+    Tail(TailArgs),
     /// Play a realistic run, in the terminal and into Loki
     ///
     /// Three runners with failures, retries and logs. Needs nothing; with a Loki at hand the run is shipped there.
@@ -230,6 +243,21 @@ struct PipeArgs {
     typed: Typed,
 }
 
+#[derive(Debug, Args)]
+struct TailArgs {
+    /// Files, directories and patterns such as 'logs/*.log'
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Name of the log, for the label source [default: the first file's name without its ending]
+    #[arg(long, value_name = "NAME")]
+    source: Option<Name>,
+    /// Where files are begun that testwire does not know yet [default: start]
+    #[arg(long, value_name = "WHERE")]
+    from: Option<Begin>,
+    #[command(flatten)]
+    typed: Typed,
+}
+
 #[derive(Debug, Subcommand)]
 enum Dashboards {
     /// Write the dashboards into a directory, as JSON
@@ -283,6 +311,12 @@ where
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail }
         }
         Command::Listen(ListenTyped(typed)) => Invocation::Listen { settings: load(&typed)? },
+        Command::Tail(TailArgs { files, source, from, typed }) => {
+            let begin = from.unwrap_or_default();
+            let tails =
+                TailSource::typed(&files, source, begin, place).map_err(|error| Refusal::Settings(error.into()))?;
+            Invocation::Tail { settings: load(&typed)?, tails }
+        }
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },

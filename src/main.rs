@@ -27,6 +27,9 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Listen { settings } => {
             serve(&settings, async { commands::listen::listen(&settings).await.map(ExitCode::from) })
         }
+        Invocation::Tail { settings, tails } => {
+            serve(&settings, async { commands::tail::tail(&settings, tails).await.map(ExitCode::from) })
+        }
         Invocation::Demo { settings } => serve(&settings, commands::demo::demo(&settings)),
         Invocation::Check { settings, config: true } => Ok(print(settings.table().as_bytes())),
         Invocation::Check { settings, config: false } => {

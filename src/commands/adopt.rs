@@ -4,7 +4,7 @@
 //! wrote it (also after testwire's death), or, where the input was a pipe and is gone, from what was known of the run
 //! when its last entries were spooled.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -172,7 +172,9 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
-        (None, Some(run)) => Mark { run: Snapshot { run, ..Snapshot::default() }, events: Some(0) },
+        (None, Some(run)) => {
+            Mark { run: Snapshot { run, ..Snapshot::default() }, events: Some(0), tails: BTreeMap::new() }
+        }
         // Killed before its first entry.
         (None, None) => return true,
     };
@@ -200,7 +202,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found) -> bool {
             let mut output = ToQueue::new(Arc::clone(queue));
             let mut normalizer = Normalizer::restore(mark.run);
             normalizer.finish(&RunEnd::Abandoned, now(), &mut output);
-            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None })
+            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, tails: BTreeMap::new() })
         }
     };
     if let Err(error) = &ended {

@@ -3,7 +3,7 @@
 //! What waits is taken together, appended to the queue at once, and answered after that: an answer says that the entries
 //! are in the queue.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -196,7 +196,8 @@ impl Open {
     /// False if the entries could not be handed on.
     fn flush(&mut self) -> bool {
         // A process that takes over the queue of a dead one finds no run to end in it.
-        let mut mark = || Mark { run: Snapshot { ended: true, ..Snapshot::default() }, events: None };
+        let mut mark =
+            || Mark { run: Snapshot { ended: true, ..Snapshot::default() }, events: None, tails: BTreeMap::new() };
         match self.output.flush(&mut mark) {
             Ok(()) => true,
             Err(error) => {

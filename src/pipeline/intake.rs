@@ -2,6 +2,7 @@
 //!
 //! One loop and no locks, so the order of a run's entries is the order in which its bytes came.
 
+use std::collections::BTreeMap;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant, SystemTime};
@@ -207,7 +208,8 @@ impl Intake {
 
     fn flush(&mut self) {
         let Self { feeds, normalizer, output, .. } = self;
-        let mut mark = || Mark { run: normalizer.snapshot(), events: feeds.iter().find_map(Feed::offset) };
+        let mut mark =
+            || Mark { run: normalizer.snapshot(), events: feeds.iter().find_map(Feed::offset), tails: BTreeMap::new() };
         match output.flush(&mut mark) {
             Ok(()) => self.report.handed_on = self.normalizer.entries(),
             Err(error) => {

@@ -15,3 +15,4 @@ pub mod feed;
 pub mod hub;
 pub mod intake;
 pub mod output;
+pub mod tail;

@@ -77,7 +77,7 @@ mod writer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::queue::{DiskQueue, Inspection, all, dead, folder, inspect};
+pub use self::queue::{DiskQueue, Inspection, all, dead, folder, inspect, mark_in};
 pub use self::state::Syncs;
 use crate::loki::encode::Chunk;
 

@@ -210,6 +210,14 @@ pub fn inspect(dir: &Path) -> Result<Inspection, SpoolError> {
     Ok(Inspection { is_owned, backlog: Backlog { entries, bytes, oldest: scan.oldest.map(state::age) }, corrupt })
 }
 
+/// The newest mark in a queue, without changing it; also of one of a living process. `None` if it has none.
+///
+/// # Errors
+/// If its files cannot be read, or are of a newer testwire.
+pub fn mark_in(dir: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
+    scan::scan(dir)?.mark(dir)
+}
+
 /// The folder of the queues in a state directory.
 pub fn folder(state_dir: &Path) -> PathBuf {
     state_dir.join("spool")

@@ -157,7 +157,8 @@ impl Follower {
 
     /// Waits until something happened, `stop` is readable or closed, or the time has come. True if it is to stop.
     pub fn wait(&mut self, stop: BorrowedFd<'_>, until: Instant) -> bool {
-        let until = if self.dirty.is_empty() && self.told.is_empty() { until.min(self.next_scan) } else { Instant::now() };
+        let until =
+            if self.dirty.is_empty() && self.told.is_empty() { until.min(self.next_scan) } else { Instant::now() };
         watch::wait(self.watch.as_ref(), stop, until)
     }
 
@@ -197,11 +198,14 @@ impl Follower {
     pub fn next<'b>(&mut self, buffer: &'b mut [u8], now: Instant) -> Option<(FileNumber, News<'b>)> {
         loop {
             if let Some((file, told)) = self.told.pop_front() {
-                return Some((file, match told {
-                    Told::Found => News::Found,
-                    Told::Changed => News::Changed,
-                    Told::Gone => News::Gone,
-                }));
+                return Some((
+                    file,
+                    match told {
+                        Told::Found => News::Found,
+                        Told::Changed => News::Changed,
+                        Told::Gone => News::Gone,
+                    },
+                ));
             }
             let file = self.dirty.pop_front()?;
             if self.must_wait(file) {

@@ -162,8 +162,7 @@ mod tests {
     fn lines(encoding: Encoding, bytes: &[u8], step: usize) -> Vec<(String, Range<u64>)> {
         let mut found = Vec::new();
         let mut lines = Lines::new(encoding, 0, bytes);
-        let mut line =
-            |piece: Piece<'_>| found.push((String::from_utf8_lossy(&piece.bytes).into_owned(), piece.range));
+        let mut line = |piece: Piece<'_>| found.push((String::from_utf8_lossy(&piece.bytes).into_owned(), piece.range));
         for part in bytes.chunks(step) {
             lines.take(part, &mut line);
         }

@@ -42,7 +42,8 @@ impl Patterns {
                 found.extend(matches.filter(|path| !is_compressed(path)));
             } else if path.is_dir() {
                 let entries = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-                let hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+                let hidden =
+                    |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
                 found.extend(entries.filter(|path| !is_compressed(path) && !hidden(path)));
             } else {
                 found.insert(path.clone());

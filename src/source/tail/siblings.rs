@@ -62,7 +62,9 @@ mod tests {
 
     #[test]
     fn names_that_rotation_makes_are_told_from_others() {
-        for name in ["app.log.1", "app.log-20261120", "app.log.2026-11-20T09", "app.log.old", "app-2026-11-20.log", "app.1.log"] {
+        for name in
+            ["app.log.1", "app.log-20261120", "app.log.2026-11-20T09", "app.log.old", "app-2026-11-20.log", "app.1.log"]
+        {
             assert!(is_rotated_name("app.log", name), "{name}");
         }
         for name in ["app.log", "app.logs", "app-error.log", "other.log.1", "app.log.gz", "app.log.1.gz", "app"] {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::super::file::{FileNumber, Tracked};
 use super::super::identity::FileId;
 use super::super::journal::Known;
-use super::super::siblings::{Sibling, siblings};
+use super::super::siblings::{Sibling, is_rotated_name, siblings};
 use super::super::{Begin, watch};
 use super::{Follower, Told, mark};
 
@@ -24,6 +24,8 @@ const SCAN_SHARE: u32 = 10;
 const RENAMED_GRACE: Duration = Duration::from_secs(60);
 /// The same for one that was deleted.
 const DELETED_GRACE: Duration = Duration::from_secs(10);
+/// Fewer bytes than this say nothing about whether two files begin alike.
+const LEAST_HEAD: u16 = 64;
 /// Identities of files that are done with; more are not needed to tell old generations from new ones.
 const ENDED_KEPT: usize = 1024;
 
@@ -51,7 +53,9 @@ impl Follower {
         for (path, metadata) in &here {
             self.look_at_path(path, metadata, now);
         }
-        let gone: Vec<_> = self.paths.keys().filter(|path| !found.contains(*path) || !path.exists()).cloned().collect();
+        // What was found is sorted.
+        let is_here = |path: &Path| here.binary_search_by(|(other, _)| other.as_path().cmp(path)).is_ok();
+        let gone: Vec<_> = self.paths.keys().filter(|path| !is_here(path)).cloned().collect();
         for path in gone {
             self.leave(&path, now);
         }
@@ -113,6 +117,9 @@ impl Follower {
             mark(&mut self.files, &mut self.dirty, file);
             return;
         }
+        if self.is_generation(path, id) {
+            return;
+        }
         let earlier = self.generations.get(path).copied();
         let mut after = earlier.map(|(file, _)| file);
         if let Some((_, modified)) = earlier {
@@ -138,6 +145,22 @@ impl Follower {
         }
     }
 
+    /// True if a pattern has found an earlier generation of a log that is followed: it was read to its end under another
+    /// name, or is being copied.
+    fn is_generation(&self, path: &Path, id: FileId) -> bool {
+        let name = |path: &Path| path.file_name().and_then(|name| name.to_str().map(str::to_owned));
+        let Some(own) = name(path) else { return false };
+        let mut logs = self.paths.iter().filter(|(log, _)| log.parent() == path.parent());
+        logs.any(|(log, file)| {
+            let Some(log) = name(log).filter(|log| is_rotated_name(log, &own)) else { return false };
+            let same = |tracked: &Tracked| !tracked.head.is_short() || tracked.head.len >= LEAST_HEAD;
+            let tracked = self.files.get(file).filter(|tracked| same(tracked));
+            let is_copy =
+                || File::open(path).is_ok_and(|copy| tracked.is_some_and(|t| t.head.is_of(&copy).unwrap_or(false)));
+            !log.is_empty() && (self.ended.contains(&id) || is_copy())
+        })
+    }
+
     /// Generations of a log that were written after `since` and were never seen; oldest first.
     fn between(&self, path: &Path, since: SystemTime, current: FileId) -> Vec<Sibling> {
         let mut found = siblings(path, false);
@@ -159,7 +182,14 @@ impl Follower {
         Some(number)
     }
 
-    fn insert(&mut self, number: FileNumber, path: &Path, file: File, at: u64, after: Option<FileNumber>) -> Option<()> {
+    fn insert(
+        &mut self,
+        number: FileNumber,
+        path: &Path,
+        file: File,
+        at: u64,
+        after: Option<FileNumber>,
+    ) -> Option<()> {
         let made = file.metadata().and_then(|metadata| Tracked::new(path.to_owned(), file, &metadata, at));
         let mut tracked = match made {
             Ok(tracked) => tracked,
