@@ -6,6 +6,7 @@ mod counters;
 mod end;
 mod fit;
 mod render;
+mod running;
 mod signature;
 mod snapshot;
 mod tests;
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use counters::Counters;
 pub use end::RunEnd;
 pub use fit::fit;
+pub use running::{Found, Hints, Running, SharedRunning, Window};
 pub use signature::signature;
 pub use snapshot::{OpenTest, Snapshot};
 pub use text::{MAX_LINE, longest_line, pieces};
@@ -78,6 +80,7 @@ pub struct Normalizer {
     seq: u64,
     started: Option<Timestamp>,
     tests: Tests,
+    running: SharedRunning,
     streams: HashMap<StreamKey, Arc<Stream>>,
     open_suites: HashMap<String, Timestamp>,
     failing: Vec<String>,
@@ -117,6 +120,7 @@ impl Normalizer {
             seq: 0,
             started: None,
             tests: Tests::default(),
+            running: SharedRunning::default(),
             streams: HashMap::new(),
             open_suites: HashMap::new(),
             failing: Vec::new(),
@@ -150,6 +154,11 @@ impl Normalizer {
         if self.started.is_none() {
             self.info.runner = runner.to_owned();
         }
+    }
+
+    /// The tests that are running, for those who read logs beside the run.
+    pub fn running(&self) -> SharedRunning {
+        self.running.clone()
     }
 
     /// What Loki takes, if that is known; else its defaults hold.
@@ -188,7 +197,7 @@ impl Normalizer {
         let time = event.time.unwrap_or(now);
         self.start(time.min(now), out);
         match &event.fact {
-            Fact::Log(log) => return self.log(log, time, out),
+            Fact::Log(log) => return self.log(log, event.time.is_some(), time, out),
             Fact::RunStarted(run) => {
                 self.verdict.started += 1;
                 self.run_started(run, time, out);
@@ -277,21 +286,24 @@ impl Normalizer {
         self.write(key(kind::PROGRESS, ""), now, &line, &mut pairs, out);
     }
 
-    fn log(&mut self, log: &LogLine<'_>, time: Timestamp, out: &mut dyn EntrySink) {
+    fn log(&mut self, log: &LogLine<'_>, has_time: bool, time: Timestamp, out: &mut dyn EntrySink) {
         let source = match &log.source {
             crate::event::Source::Named(name) => Cow::Owned(name.clone().into_owned()),
             crate::event::Source::Stdout => Cow::Borrowed(crate::names::source::STDOUT),
             crate::event::Source::Stderr => Cow::Borrowed(crate::names::source::STDERR),
             crate::event::Source::Runner => Cow::Borrowed(crate::names::source::RUNNER),
         };
-        let running = self.tests.counters.running.to_string();
-        let only = if log.test.is_none() { self.tests.only_open().map(|o| o.id.clone()) } else { None };
+        let found = match &log.test {
+            Some(_) => Found::None,
+            None if has_time => self.running.lock().find(Window::new(Some(time), 0, time), Hints::default()),
+            None => self.running.lock().now(),
+        };
+        let several = if let Found::Several(count) = &found { count.to_string() } else { String::new() };
         let mut pairs = Pairs::new(log.level.map_or("info", crate::event::Level::as_str));
-        match (&log.test, &only) {
+        match (&log.test, &found) {
             (Some(test), _) => pairs.push(meta::TEST, &test.id),
-            (None, Some(id)) => pairs.push(meta::TEST, id),
-            (None, None) if self.tests.counters.running > 0 => pairs.push(meta::TESTS_RUNNING, &running),
-            (None, None) => {}
+            (None, Found::Test(id)) => pairs.push(meta::TEST, id),
+            (None, _) => pairs.push(meta::TESTS_RUNNING, &several),
         }
         self.write(StreamKey { kind: kind::LOG, status: "", source }, time, &log.text, &mut pairs, out);
     }

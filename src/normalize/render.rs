@@ -121,6 +121,7 @@ impl Normalizer {
     pub(super) fn test_started(&mut self, start: &TestStarted<'_>, time: Timestamp, out: &mut dyn EntrySink) {
         let tags = tags_text(&start.tags);
         let lost = self.tests.start(&start.test, start.attempt, start.repeat, time, tags.clone());
+        self.running.lock().start(&start.test.id, &start.test.worker, time);
         if let Some(lost) = lost {
             // Its end never came; it is not the test's result, because another attempt is under way.
             let test = TestRef { id: lost.id.into(), suite: lost.suite.into(), worker: lost.worker.into() };
@@ -156,6 +157,7 @@ impl Normalizer {
             self.test_started(&start, began, out);
         }
         let Some(done) = self.tests.finish(&end.test.id, end.status) else { return };
+        self.running.lock().end(&end.test.id, time);
         self.remember_failing(&end.test.id, end.status);
         let or = |own: &Cow<'_, str>, known: String| {
             if own.is_empty() { known.into() } else { Cow::Owned(own.clone().into_owned()) }

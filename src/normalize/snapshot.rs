@@ -70,6 +70,9 @@ impl Normalizer {
         let mut normalizer = Self::new(snapshot.run);
         normalizer.resume(snapshot.seq, snapshot.started);
         normalizer.verdict.suite_failed = snapshot.suite_failed;
+        for open in &snapshot.open {
+            normalizer.running.lock().start(&open.id, &open.worker, Timestamp(open.started));
+        }
         let open = snapshot.open.into_iter().map(|open| Open {
             id: open.id,
             suite: open.suite,

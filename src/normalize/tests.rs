@@ -147,11 +147,6 @@ impl Tests {
         self.open.get(&self.key(id))
     }
 
-    /// The only test under way, if there is exactly one.
-    pub(super) fn only_open(&self) -> Option<&Open> {
-        (self.open.len() == 1).then(|| self.open.values().next()).flatten()
-    }
-
     /// The test that has been running longest.
     pub(super) fn oldest(&self) -> Option<&Open> {
         self.open.values().min_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)))
