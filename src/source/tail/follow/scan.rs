@@ -166,7 +166,8 @@ impl Follower {
         let mut found = siblings(path, false);
         found.retain(|sibling| {
             let id = sibling.id();
-            let newer = sibling.metadata.modified().is_ok_and(|modified| modified > since);
+            // The clock of file times is coarse: two generations may have the same.
+            let newer = sibling.metadata.modified().is_ok_and(|modified| modified >= since);
             newer && id != current && !self.by_id.contains_key(&id) && !self.ended.contains(&id)
         });
         found
