@@ -90,7 +90,7 @@ impl Span {
 /// The tests that run on a host, and those that ended not long ago. Its memory is bounded.
 #[derive(Debug, Default)]
 pub struct Running {
-    open: Vec<Span>,
+    open: HashMap<Arc<str>, Span>,
     /// By their ends, the latest last.
     ended: VecDeque<Span>,
     /// The latest end that is not remembered any more.
@@ -111,13 +111,14 @@ impl Running {
         if !worker.is_empty() && self.workers.len() < MAX_WORKERS {
             self.workers.insert(Arc::clone(&worker));
         }
-        self.open.push(Span { id: id.into(), worker, from: time, to: None });
+        let id: Arc<str> = id.into();
+        self.open.insert(Arc::clone(&id), Span { id, worker, from: time, to: None });
     }
 
     /// A test ends. One that is not open is not known to have run.
     pub fn end(&mut self, id: &str, time: Timestamp) {
-        let Some(at) = self.open.iter().position(|span| &*span.id == id) else { return };
-        let span = Span { to: Some(time), ..self.open.swap_remove(at) };
+        let Some(span) = self.open.remove(id) else { return };
+        let span = Span { to: Some(time), ..span };
         // Ends come nearly in order: workers report theirs a little later than others.
         let behind = self.ended.iter().rev().take_while(|ended| ended.to > span.to).count();
         self.ended.insert(self.ended.len() - behind, span);
@@ -141,7 +142,7 @@ impl Running {
 
     /// Finds the test of a line. What is sure of a line with a trace id is remembered for the lines that share it.
     pub fn find(&mut self, window: Window, hints: Hints<'_>) -> Found {
-        if let Some(id) = self.named(hints.test) {
+        if let Some(id) = self.named(window, hints.test) {
             self.traces.learn(hints.trace, &id);
             return Found::Test(id);
         }
@@ -168,21 +169,25 @@ impl Running {
 
     /// The test of a line that came in the same stream as the tests' events: their order says more than times.
     pub fn now(&self) -> Found {
-        match self.open.as_slice() {
-            [] => Found::None,
-            [only] => Found::Test(Arc::clone(&only.id)),
-            more => Found::Several(more.len()),
+        match (self.open.len(), self.open.keys().next()) {
+            (_, None) => Found::None,
+            (1, Some(only)) => Found::Test(Arc::clone(only)),
+            (count, _) => Found::Several(count),
         }
     }
 
-    fn overlapping(&self, window: Window, worker: &str, slack: i64) -> Found {
-        let late_enough = |span: &&Span| span.to.is_some_and(|to| to.0.saturating_add(slack) > window.from.0);
+    /// Tests that ran within a window.
+    fn within(&self, window: Window, slack: i64) -> impl Iterator<Item = &Span> {
+        let late_enough = move |span: &&Span| span.to.is_some_and(|to| to.0.saturating_add(slack) > window.from.0);
         let ended = self.ended.iter().rev().take_while(late_enough);
-        let spans = self.open.iter().chain(ended);
+        self.open.values().chain(ended).filter(move |span| span.overlaps(window, slack))
+    }
+
+    fn overlapping(&self, window: Window, worker: &str, slack: i64) -> Found {
+        let spans = self.within(window, slack).filter(|span| worker.is_empty() || *span.worker == *worker);
         let mut first: Option<&Span> = None;
         let mut count = 0;
-        for span in spans.filter(|span| span.overlaps(window, slack) && (worker.is_empty() || *span.worker == *worker))
-        {
+        for span in spans {
             // Attempts of one test are one test.
             if first.is_none_or(|first| first.id != span.id) {
                 count += 1;
@@ -196,19 +201,30 @@ impl Running {
         }
     }
 
-    /// The test that a line names, if it runs or has run: by its id, or by the end of it if that is of one test only.
-    fn named(&self, name: &str) -> Option<Arc<str>> {
+    /// The test that a line names, by its id or by the end of it: one that ran then, else one that is remembered.
+    fn named(&self, window: Window, name: &str) -> Option<Arc<str>> {
         if name.is_empty() {
             return None;
         }
-        let spans = || self.open.iter().chain(self.ended.iter().rev());
-        if let Some(span) = spans().find(|span| &*span.id == name) {
+        only_named(self.within(window, SLACK), name)
+            .or_else(|| only_named(self.open.values().chain(self.ended.iter().rev()), name))
+    }
+}
+
+/// The test of this name, or the only one whose id ends with it.
+fn only_named<'s>(spans: impl Iterator<Item = &'s Span>, name: &str) -> Option<Arc<str>> {
+    let mut found: Option<&Span> = None;
+    let mut is_only = true;
+    for span in spans {
+        if *span.id == *name {
             return Some(Arc::clone(&span.id));
         }
-        let mut ids = spans().map(|span| &span.id).filter(|id| ends_with(id, name));
-        let first = ids.next()?;
-        ids.all(|id| id == first).then(|| Arc::clone(first))
+        if ends_with(&span.id, name) {
+            is_only &= found.is_none_or(|found| found.id == span.id);
+            found = Some(span);
+        }
     }
+    found.filter(|_| is_only).map(|span| Arc::clone(&span.id))
 }
 
 /// True if `name` is the last part of `id`, or its last parts.
@@ -331,7 +347,10 @@ mod tests {
         assert_eq!(line(running, 160, test("b")), "m.b");
         assert_eq!(line(running, 160, test("z")), "2");
         running.start("n.b", "", ms(400));
-        assert_eq!(line(running, 160, test("b")), "2");
+        assert_eq!(line(running, 160, test("b")), "m.b");
+        assert_eq!(line(running, 420, test("b")), "n.b");
+        running.end("n.b", ms(500));
+        assert_eq!(line(running, 600, test("b")), "m.c");
     }
 
     #[test]

@@ -169,6 +169,8 @@ impl Intake {
         if came {
             self.last_input = Instant::now();
         }
+        // A file was read to its end, a pipe at least in part.
+        normalizer.running().lock().heard(now);
         normalizer.tick(now, &mut **output);
         self.flush();
         self.publish(now);

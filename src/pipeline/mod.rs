@@ -11,6 +11,7 @@
 //! the drain timeout allows.
 
 mod ambient;
+pub mod beside;
 pub mod feed;
 pub mod hub;
 pub mod intake;
