@@ -26,6 +26,8 @@ pub enum Invocation {
         command: Vec<OsString>,
         /// Run it as it is.
         no_inject: bool,
+        /// Logs to follow meanwhile.
+        tails: Vec<TailSource>,
     },
     /// Ship events from stdin.
     Pipe {
@@ -126,6 +128,9 @@ enum Command {
         /// Run the command as it is: add no listener, take its output lines for log entries
         #[arg(long)]
         no_inject: bool,
+        /// A log to follow while it runs, or a pattern of logs; repeatable
+        #[arg(long, value_name = "FILE")]
+        tail: Vec<PathBuf>,
         #[command(flatten)]
         typed: Typed,
         /// The test command and its arguments, behind `--`
@@ -306,7 +311,12 @@ where
     let cli = Cli::try_parse_from(args).map_err(|error| Refusal::CommandLine(with_dashes_tip(error)))?;
     let load = |typed: &Typed| Settings::load(typed, env, place).map(Box::new).map_err(Refusal::Settings);
     Ok(match cli.command {
-        Command::Run { no_inject, typed, command } => Invocation::Run { settings: load(&typed)?, command, no_inject },
+        Command::Run { no_inject, tail, typed, command } => {
+            let source = |path: &PathBuf| TailSource::typed(std::slice::from_ref(path), None, Begin::End, place);
+            let tails: Result<Vec<_>, _> = tail.iter().map(source).collect();
+            let tails = tails.map_err(|error| Refusal::Settings(error.into()))?.into_iter().flatten().collect();
+            Invocation::Run { settings: load(&typed)?, command, no_inject, tails }
+        }
         Command::Pipe(PipeArgs { format, tee, no_fail, typed }) => {
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail }
         }

@@ -17,8 +17,8 @@ fn main() -> ExitCode {
 
 fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
     match invocation {
-        Invocation::Run { settings, command, no_inject } => {
-            serve(&settings, commands::run::run(&settings, &command, !no_inject))
+        Invocation::Run { settings, command, no_inject, tails } => {
+            serve(&settings, commands::run::run(&settings, &command, !no_inject, &tails))
         }
         Invocation::Pipe { settings, format, tee, no_fail } => {
             let options = commands::pipe::Options { format, tee, no_fail };

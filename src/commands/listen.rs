@@ -8,11 +8,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use super::events_file;
-use super::session::{output, run_info};
+use super::session::{output, run_info, side_output};
 use super::shipping::{Says, Shipping, eprint_line, limits};
+use super::tails::{Places, prepare};
 use crate::config::{Output as Destination, Settings};
 use crate::decode::clients::Clients;
 use crate::exit::{Exit, Failure};
+use crate::pipeline::beside::Beside;
 use crate::pipeline::hub::{Hub, HubReport};
 use crate::ship::Stats;
 use crate::source::http::metrics::{head, sample};
@@ -45,6 +47,9 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
 
     let limits = limits(settings).await;
     let name = events_file::name(settings.run.run_id.as_str());
+    let beside = Beside::default();
+    // Before earlier processes' spools are taken over, whose marks say how far logs were handed on.
+    let logs = prepare(settings, &settings.tails, &limits, &[], &beside, Places::Kept)?;
     let to_loki = settings.output == Destination::Loki;
     let shipping = to_loki.then(|| Shipping::start(settings, &name, &limits)).transpose()?;
     let backlog = watch_of(shipping.as_ref());
@@ -61,7 +66,8 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     let timezone = settings.timezone;
     let clients = Clients::new(Box::new(move |wall| timezone.timestamp(wall)));
     let output = output(settings, shipping.as_ref());
-    let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output).within(limits);
+    let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output).within(limits).with_beside(beside);
+    let mut logs = logs.start(&name, || side_output(settings, shipping.as_ref()))?;
     let mut report = start(hub)?;
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));
@@ -88,11 +94,18 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     let unexpected = died.is_some();
     // The last request's end closes the door, and that ends the hub.
     let ended = async {
+        logs.stop();
         drop(serving.await);
-        match died {
+        let mut report = match died {
             Some(report) => report,
             None => report.await.unwrap_or_default(),
+        };
+        let read = logs.ended().await;
+        report.entries += read.entries;
+        if let Some(error) = read.error {
+            eprint_line(&format!("error: logs could not be followed to their end: {error}"));
         }
+        report
     };
     tokio::pin!(ended);
     let report = tokio::select! {

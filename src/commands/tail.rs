@@ -12,6 +12,7 @@ use super::tails::{Places, prepare};
 use crate::config::{Output as Destination, Settings, TailSource};
 use crate::exit::{Exit, Failure};
 use crate::names::meta;
+use crate::pipeline::beside::Beside;
 use crate::pipeline::tail::{TailError, TailReport};
 use crate::spool::Queue as _;
 
@@ -35,7 +36,7 @@ pub async fn tail(settings: &Settings, tails: Vec<TailSource>) -> Result<Exit, F
     let run_id = settings.run.run_id.as_str();
     let metadata: Vec<_> =
         settings.run.run_id_given.then(|| (meta::RUN_ID.to_owned(), run_id.to_owned())).into_iter().collect();
-    let prepared = prepare(settings, &tails, &limits, &metadata, Places::Kept)?;
+    let prepared = prepare(settings, &tails, &limits, &metadata, &Beside::default(), Places::Kept)?;
     let name = events_file::name(run_id);
     let to_loki = settings.output == Destination::Loki;
     let shipping = to_loki.then(|| Shipping::start(settings, &name, &limits)).transpose()?;

@@ -12,6 +12,7 @@ use crate::config::{Begin, Encoding, Multiline, Output as Destination, Settings,
 use crate::decode::applog::{self, Redaction, Rules, TimePattern};
 use crate::exit::{Exit, Failure};
 use crate::loki::limits::Limits;
+use crate::pipeline::beside::Beside;
 use crate::pipeline::output::{Mark, Output};
 use crate::pipeline::tail::{Marks, Setup, Tail, TailReport};
 use crate::source::tail::{self as follow, Journal, JournalError, Patterns, Saved, Spec};
@@ -51,12 +52,13 @@ pub(super) fn prepare(
     tails: &[TailSource],
     limits: &Limits,
     metadata: &[(String, String)],
+    beside: &Beside,
     places: Places,
 ) -> Result<Prepared, Failure> {
     let descriptors = descriptors() / tails.len().max(1);
     let keeps = places == Places::Kept && settings.output == Destination::Loki;
     let prepared = tails.iter().map(|tail| {
-        let setup = setup(settings, tail, limits, metadata, descriptors);
+        let setup = Setup { beside: beside.clone(), ..setup(settings, tail, limits, metadata, descriptors) };
         let journal = keeps.then(|| open(settings, &setup)).transpose()?;
         Ok((setup, journal))
     });
@@ -94,6 +96,7 @@ fn setup(
         metadata,
         names_files,
         limits: limits.clone(),
+        beside: Beside::default(),
     }
 }
 

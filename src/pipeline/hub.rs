@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::ambient::AmbientWriter;
+use super::beside::Beside;
 use super::intake::now;
 use super::output::{Mark, Output, OutputError};
 use crate::decode::clients::{Ambient, Answer, Clients, RunFacts, Runs};
@@ -60,6 +61,7 @@ struct Open {
     envs: Values,
     runners: Values,
     ambient: AmbientWriter,
+    beside: Beside,
     now: Timestamp,
     report: HubReport,
 }
@@ -109,6 +111,7 @@ impl Hub {
             envs: Values::default(),
             runners: Values::default(),
             ambient: AmbientWriter::default(),
+            beside: Beside::default(),
             now: now(),
             report: HubReport::default(),
         };
@@ -119,6 +122,13 @@ impl Hub {
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {
         self.open.ambient.limits = limits;
+        self
+    }
+
+    /// The same that tells those who read logs which runs are on.
+    #[must_use]
+    pub fn with_beside(mut self, beside: Beside) -> Self {
+        self.open.beside = beside;
         self
     }
 
@@ -190,6 +200,7 @@ impl Open {
         // Waiting for more is no part of the run.
         let time = if run.closing.is_some() || run.is_told_after { run.heard_at } else { self.now };
         run.normalizer.finish(end, time, &mut *self.output);
+        self.beside.leave(&run.normalizer.info().run_id);
         self.report.entries += run.normalizer.entries();
     }
 
@@ -266,6 +277,9 @@ impl Runs for Open {
         let is_told_after = facts.is_told_after;
         let mut normalizer = Normalizer::new(self.info(facts));
         normalizer.set_limits(self.ambient.limits.clone());
+        if !is_told_after {
+            self.beside.join(&normalizer.info().run_id, normalizer.running());
+        }
         let run = Run { normalizer, is_told_after, heard: Instant::now(), heard_at: self.now, closing: None };
         self.runs.insert(key.to_owned(), run);
     }

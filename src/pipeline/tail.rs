@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::pen::Pen;
+use super::beside::Beside;
 use super::output::{Mark, Output, OutputError};
 use crate::decode::applog::{Assembler, Rules};
 use crate::event::Timestamp;
@@ -60,6 +61,8 @@ pub struct Setup {
     pub names_files: bool,
     /// What Loki takes.
     pub limits: Limits,
+    /// The runs that lines may belong to.
+    pub beside: Beside,
 }
 
 /// Numbers of the last batches of all sources of a process, which each mark repeats.
@@ -238,6 +241,7 @@ impl Tail {
         *fed = now;
         let pen = &mut self.pen;
         let at = pen.begin(super::intake::now);
+        self.setup.beside.settle(at);
         let mut paper = pen.on(file, &mut *self.output);
         lines.take(bytes, &mut |line| {
             assembler.line(&line.bytes, line.range, at, &mut |record| paper.record(&record));

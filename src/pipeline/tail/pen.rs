@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::beside::Beside;
 use super::Setup;
 use crate::decode::applog::Record;
 use crate::event::{Level, Timestamp};
 use crate::loki::entry::{Entry, Stream};
 use crate::loki::limits::Limits;
 use crate::names::meta;
-use crate::normalize::{fit, longest_line, pieces};
+use crate::normalize::{Hints, Window, fit, longest_line, pieces};
 use crate::source::tail::{Batch, FileNumber, Part};
 
 /// Loki refuses what is older than a week or more than 10 minutes ahead; such times in lines are mostly read wrongly.
@@ -26,6 +27,7 @@ pub(super) struct Pen {
     longest: usize,
     metadata: Vec<(String, String)>,
     names_files: bool,
+    beside: Beside,
     files: HashMap<FileNumber, Sheet>,
     clock: Clock,
     batch: Batch,
@@ -77,6 +79,7 @@ impl Pen {
             longest: longest_line(setup.limits.line),
             metadata: setup.metadata.clone(),
             names_files: setup.names_files,
+            beside: setup.beside.clone(),
             files: HashMap::new(),
             clock: Clock { seq: place.seq, micros: place.clock.0, same: place.clock.1 },
             batch: Batch::default(),
@@ -150,9 +153,22 @@ impl Pen {
         file: FileNumber,
         out: &'a mut dyn crate::pipeline::output::Output,
     ) -> Paper<'a> {
-        let Self { stream, limits, longest, metadata, files, clock, batch, bytes, entries, .. } = self;
+        let Self { stream, limits, longest, metadata, beside, files, clock, batch, bytes, entries, .. } = self;
         let sheet = files.entry(file).or_insert(Sheet { name: String::new(), last: None });
-        Paper { file, stream, limits, longest: *longest, common: metadata, sheet, clock, batch, bytes, entries, out }
+        Paper {
+            file,
+            stream,
+            limits,
+            longest: *longest,
+            common: metadata,
+            beside,
+            sheet,
+            clock,
+            batch,
+            bytes,
+            entries,
+            out,
+        }
     }
 }
 
@@ -163,6 +179,7 @@ pub(super) struct Paper<'a> {
     limits: &'a Limits,
     longest: usize,
     common: &'a [(String, String)],
+    beside: &'a Beside,
     sheet: &'a mut Sheet,
     clock: &'a mut Clock,
     batch: &'a mut Batch,
@@ -179,11 +196,19 @@ impl Paper<'_> {
         let usable = (read - PAST_NANOS..read + AHEAD_NANOS).contains(&own);
         let time = Timestamp(if usable { own } else { read });
         let event_time = if usable { String::new() } else { rfc3339(own) };
+        let window = Window::new(record.time, record.resolution, Timestamp(read));
+        let belongs = self.beside.find(window, hints(record));
         let level = record.level.unwrap_or(Level::Info).as_str();
         let mut metadata: Vec<(&str, &str)> = Vec::with_capacity(8);
         metadata.push((meta::LEVEL, level));
         metadata.extend(self.common.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        metadata.extend(record.fields.iter().map(|(name, value)| (*name, value.as_ref())));
+        for (name, value) in belongs.pairs() {
+            metadata.push((name, value));
+        }
+        // The test that was found has its whole name.
+        let found = |name: &str| name == meta::TEST && !belongs.test.is_empty();
+        let fields = record.fields.iter().filter(|(name, _)| !found(name));
+        metadata.extend(fields.map(|(name, value)| (*name, value.as_ref())));
         metadata.push((meta::FILE, &self.sheet.name));
         metadata.push((meta::EVENT_TIME, &event_time));
         metadata.retain(|(_, value)| !value.is_empty());
@@ -224,6 +249,20 @@ impl Paper<'_> {
             }
         }
     }
+}
+
+/// What the record names itself.
+fn hints<'a>(record: &'a Record<'_>) -> Hints<'a> {
+    let mut hints = Hints::default();
+    for (name, value) in &record.fields {
+        match *name {
+            meta::TEST => hints.test = value,
+            meta::WORKER => hints.worker = value,
+            meta::TRACE_ID => hints.trace = value,
+            _ => {}
+        }
+    }
+    hints
 }
 
 fn rfc3339(nanos: i64) -> String {
