@@ -15,7 +15,7 @@ use crate::decode::clients::{Ambient, Answer, Clients, RunFacts, Runs};
 use crate::event::{Event, Timestamp};
 use crate::loki::limits::Limits;
 use crate::names::meta;
-use crate::normalize::{Normalizer, RunEnd, RunInfo, Snapshot};
+use crate::normalize::{Normalizer, RunEnd, RunInfo, SharedRunning, Snapshot};
 use crate::source::http::door::Job;
 
 /// How long nothing must have come before progress is looked at.
@@ -28,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const LABEL_VALUES: usize = 50;
 /// Ids of runs that are remembered to number their uses.
 const MAX_USES: usize = 100_000;
+/// How long after a run's end the last lines of logs that were written in it are read.
+const LOGS_LAG: Duration = Duration::from_secs(3);
 /// Runs that may be on at a time; each costs some kilobytes and the memory of its tests.
 const MAX_RUNS: usize = 2_000;
 
@@ -62,6 +64,8 @@ struct Open {
     runners: Values,
     ambient: AmbientWriter,
     beside: Beside,
+    /// Runs that have ended, and until when their last lines may be read.
+    leaving: Vec<(Instant, String, SharedRunning)>,
     now: Timestamp,
     report: HubReport,
 }
@@ -112,6 +116,7 @@ impl Hub {
             runners: Values::default(),
             ambient: AmbientWriter::default(),
             beside: Beside::default(),
+            leaving: Vec::new(),
             now: now(),
             report: HubReport::default(),
         };
@@ -161,6 +166,19 @@ impl Hub {
     fn tend(&mut self) {
         let (at, timeout) = (Instant::now(), self.open.timeout);
         let mut over = Vec::new();
+        // Whoever reads logs beside the runs learns that no news of tests is missing.
+        for running in self.open.runs.values().map(|run| run.normalizer.running()) {
+            running.lock().heard(self.open.now);
+        }
+        let Open { leaving, beside, now, .. } = &mut self.open;
+        leaving.retain(|(until, id, running)| {
+            running.lock().heard(*now);
+            let stays = at < *until;
+            if !stays {
+                beside.leave(id);
+            }
+            stays
+        });
         for (key, run) in &mut self.open.runs {
             if run.is_told_after {
                 // What is left of it comes with the upload, or never.
@@ -200,7 +218,8 @@ impl Open {
         // Waiting for more is no part of the run.
         let time = if run.closing.is_some() || run.is_told_after { run.heard_at } else { self.now };
         run.normalizer.finish(end, time, &mut *self.output);
-        self.beside.leave(&run.normalizer.info().run_id);
+        let known = (Instant::now() + LOGS_LAG, run.normalizer.info().run_id.clone(), run.normalizer.running());
+        self.leaving.push(known);
         self.report.entries += run.normalizer.entries();
     }
 

@@ -35,6 +35,8 @@ const GROUP_PATIENCE: Duration = Duration::from_millis(100);
 const LINE_PATIENCE: Duration = Duration::from_secs(2);
 /// So long at least between two looks: what many files get meanwhile is handed on together.
 const PAUSE: Duration = Duration::from_millis(10);
+/// An ending process reads what is there for so long at most.
+const LAST_READ: Duration = Duration::from_secs(10);
 /// The label `runner` of entries of no runner.
 const APP: &str = "app";
 
@@ -138,8 +140,8 @@ impl Tail {
         let mut tail =
             Self { setup, follower, journal, output, marks, files: HashMap::new(), pen, report: TailReport::default() };
         if let Some(journal) = &mut tail.journal {
-            // Before anything is handed on: what is in doubt must not be forgotten if this process dies as well.
-            journal.begin(spool, saved.place)?;
+            // What is in doubt must not be forgotten if this process dies as well.
+            journal.begin(spool, saved.place, saved.pending.as_ref())?;
         }
         if let Some(batch) = saved.pending {
             tail.again(&batch)?;
@@ -163,7 +165,7 @@ impl Tail {
     fn follow(&mut self, stop: &PipeReader, buffer: &mut [u8]) -> Result<(), TailError> {
         loop {
             self.follower.notice(Instant::now());
-            self.read(buffer)?;
+            let all = self.read(buffer)?;
             let due = self.flush_due(Instant::now());
             self.hand_on()?;
             let now = Instant::now();
@@ -171,14 +173,18 @@ impl Tail {
             if self.follower.wait(stop.as_fd(), due.unwrap_or(now + Duration::from_secs(60))) {
                 return Ok(());
             }
-            std::thread::sleep(PAUSE);
+            if all {
+                std::thread::sleep(PAUSE);
+            }
         }
     }
 
     /// Takes what is there, for the last time.
     fn finish(&mut self, buffer: &mut [u8]) -> Result<(), TailError> {
-        self.follower.look_at_all(Instant::now());
-        self.read(buffer)?;
+        let begun = Instant::now();
+        self.follower.look_at_all(begun);
+        // A file that is written faster than it is read would keep us for ever; the next start goes on with it.
+        while !self.read(buffer)? && begun.elapsed() < LAST_READ {}
         let files: Vec<FileNumber> = self.files.keys().copied().collect();
         for file in files {
             self.flush(file, true);
@@ -190,16 +196,16 @@ impl Tail {
         }
     }
 
-    /// Reads all that is there.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<(), TailError> {
+    /// Reads what is there, for a moment. True if that was all.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<bool, TailError> {
         // Files that grow while they are read must not keep what others wrote from being handed on, nor timers.
         let until = Instant::now() + GROUP_PATIENCE;
         loop {
             let now = Instant::now();
             if now > until {
-                return Ok(());
+                return Ok(false);
             }
-            let Some((file, news)) = self.follower.next(buffer, now) else { return Ok(()) };
+            let Some((file, news)) = self.follower.next(buffer, now) else { return Ok(true) };
             match news {
                 News::Found => self.report.files += 1,
                 News::Bytes(_) | News::Changed | News::Gone => {}

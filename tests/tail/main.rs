@@ -2,6 +2,7 @@
 //! `tests/tail/table.sh` prints the rows.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod beside;
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../common/fake_loki.rs"]
 mod fake_loki;

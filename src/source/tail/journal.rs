@@ -176,14 +176,14 @@ impl Journal {
         Ok((journal, saved))
     }
 
-    /// Begins anew with what is known, for a process whose spool has this name.
+    /// Begins anew with what is known, for a process whose spool has this name, and which makes `pending` again.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn begin(&mut self, spool: &str, place: Batch) -> Result<(), JournalError> {
+    pub fn begin(&mut self, spool: &str, place: Batch, pending: Option<&Batch>) -> Result<(), JournalError> {
         spool.clone_into(&mut self.spool);
         self.place = Batch { parts: Vec::new(), ..place };
-        self.rewrite()
+        self.rewrite(pending)
     }
 
     /// A file is new, or more is known of it.
@@ -229,7 +229,7 @@ impl Journal {
     pub fn handed_on(&mut self, batch: &Batch, after: Batch) -> Result<(), JournalError> {
         apply(&mut self.files, batch);
         self.place = after;
-        if self.len > SMALL.max(8 * self.fresh) { self.rewrite() } else { Ok(()) }
+        if self.len > SMALL.max(8 * self.fresh) { self.rewrite(None) } else { Ok(()) }
     }
 
     /// Says that nothing is in doubt, at an orderly end.
@@ -237,7 +237,7 @@ impl Journal {
     /// # Errors
     /// If it cannot be written.
     pub fn end(mut self) -> Result<(), JournalError> {
-        self.rewrite()
+        self.rewrite(None)
     }
 
     fn failed(&self, source: io::Error) -> JournalError {
@@ -254,11 +254,14 @@ impl Journal {
         written.map_err(|e| self.failed(e))
     }
 
-    fn rewrite(&mut self) -> Result<(), JournalError> {
+    fn rewrite(&mut self, pending: Option<&Batch>) -> Result<(), JournalError> {
         let mut bytes = Vec::new();
         let Batch { number, at, seq, clock, .. } = self.place;
         encode(&Line::Done { number, at, seq, clock, spool: self.spool.clone() }, &mut bytes);
         self.files.values().for_each(|known| encode(&Line::File(known.clone()), &mut bytes));
+        if let Some(batch) = pending {
+            encode(&Line::Batch(batch.clone()), &mut bytes);
+        }
         self.file = self.replace(&bytes).map_err(|e| self.failed(e))?;
         (self.len, self.fresh) = (bytes.len() as u64, bytes.len() as u64);
         Ok(())
@@ -324,4 +327,64 @@ fn decode(line: &[u8]) -> Option<Line> {
     let json = rest.strip_prefix(b" ")?;
     let check = u32::from_str_radix(std::str::from_utf8(check).ok()?, 16).ok()?;
     (crc32fast::hash(json) == check).then(|| serde_json::from_slice(json).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::identity::{FileId, Head};
+    use super::*;
+
+    fn known(file: FileNumber, done: u64) -> Known {
+        let identity = Identity { id: FileId { dev: 1, ino: u64::from(file) }, head: Head { len: 3, check: 7 } };
+        Known { file, path: "/var/log/app.log".into(), identity, done, last: None }
+    }
+
+    fn batch(number: u64, from: u64, to: u64) -> Batch {
+        let part = Part { file: 1, from, to, entries: 2, before: None, last: Some(9) };
+        Batch { number, at: 5, seq: number * 2, clock: (1, 2), parts: vec![part] }
+    }
+
+    #[test]
+    fn a_batch_is_in_doubt_until_something_is_written_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.journal");
+        let (mut journal, saved) = Journal::open(&path, false).unwrap();
+        assert!(saved.files.is_empty());
+        journal.begin("run.1", Batch::default(), None).unwrap();
+        journal.file(known(1, 0)).unwrap();
+        journal.batch(&batch(1, 0, 10)).unwrap();
+        journal.batch(&batch(2, 10, 30)).unwrap();
+        assert!(matches!(Journal::open(&path, false), Err(JournalError::InUse)));
+        drop(journal);
+        let (mut journal, mut saved) = Journal::open(&path, false).unwrap();
+        assert_eq!((saved.files[&1].done, saved.pending.clone()), (10, Some(batch(2, 10, 30))));
+        assert_eq!(saved.spool, "run.1");
+        // It stays in doubt if the next process dies before it made it again.
+        journal.begin("run.2", saved.place.clone(), saved.pending.as_ref()).unwrap();
+        drop(journal);
+        let (_, again) = Journal::open(&path, false).unwrap();
+        assert_eq!(again.pending, Some(batch(2, 10, 30)));
+        saved.settle();
+        assert_eq!((saved.files[&1].done, saved.place.seq), (30, 6));
+    }
+
+    #[test]
+    fn a_journal_that_ends_in_a_torn_line_is_read_up_to_it_and_one_that_grew_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.journal");
+        let (mut journal, _) = Journal::open(&path, false).unwrap();
+        journal.begin("run.1", Batch::default(), None).unwrap();
+        journal.file(known(1, 0)).unwrap();
+        for number in 1..20_000 {
+            let batch = batch(number, number, number + 1);
+            journal.batch(&batch).unwrap();
+            journal.handed_on(&batch, Batch { parts: Vec::new(), ..batch.clone() }).unwrap();
+        }
+        assert!(fs::metadata(&path).unwrap().len() <= SMALL + 1000);
+        drop(journal);
+        let text = fs::read(&path).unwrap();
+        fs::write(&path, &text[..text.len() - 3]).unwrap();
+        let (_, saved) = Journal::open(&path, false).unwrap();
+        assert_eq!((saved.files[&1].done, saved.pending.unwrap().number), (19_998, 19_998));
+    }
 }
