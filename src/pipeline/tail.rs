@@ -30,11 +30,11 @@ const BATCH_BYTES: usize = 1 << 20;
 /// What is read at once.
 const READ_BYTES: usize = 256 << 10;
 /// A record of several lines is complete when nothing came for so long.
-const GROUP_PATIENCE: Duration = Duration::from_millis(100);
+const GROUP_PATIENCE: Duration = Duration::from_millis(60);
 /// A line without an end is taken for whole when nothing came for so long.
 const LINE_PATIENCE: Duration = Duration::from_secs(2);
 /// So long at least between two looks: what many files get meanwhile is handed on together.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
 /// An ending process reads what is there for so long at most.
 const LAST_READ: Duration = Duration::from_secs(10);
 /// The label `runner` of entries of no runner.

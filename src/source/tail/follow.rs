@@ -256,7 +256,7 @@ impl Follower {
     fn spare(&mut self, file: FileNumber) {
         let Some(tracked) = self.files.get_mut(&file) else { return };
         if self.open > self.descriptors && tracked.at_end && tracked.left.is_none() && tracked.file.take().is_some() {
-            self.open -= 1;
+            self.open = self.open.saturating_sub(1);
         }
     }
 

@@ -93,6 +93,10 @@ impl Follower {
     /// No path leads to what was here.
     fn leave(&mut self, path: &Path, now: Instant) {
         let Some(file) = self.paths.remove(path) else { return };
+        if self.paths.values().any(|other| *other == file) {
+            // A second name leads to it.
+            return;
+        }
         let Some(tracked) = self.files.get_mut(&file) else { return };
         let modified = tracked.metadata().ok().flatten().and_then(|metadata| metadata.modified().ok());
         if tracked.left.is_none() {
@@ -148,17 +152,18 @@ impl Follower {
     /// True if a pattern has found an earlier generation of a log that is followed: it was read to its end under another
     /// name, or is being copied.
     fn is_generation(&self, path: &Path, id: FileId) -> bool {
-        let name = |path: &Path| path.file_name().and_then(|name| name.to_str().map(str::to_owned));
-        let Some(own) = name(path) else { return false };
-        let mut logs = self.paths.iter().filter(|(log, _)| log.parent() == path.parent());
-        logs.any(|(log, file)| {
-            let Some(log) = name(log).filter(|log| is_rotated_name(log, &own)) else { return false };
-            let same = |tracked: &Tracked| !tracked.head.is_short() || tracked.head.len >= LEAST_HEAD;
-            let tracked = self.files.get(file).filter(|tracked| same(tracked));
-            let is_copy =
-                || File::open(path).is_ok_and(|copy| tracked.is_some_and(|t| t.head.is_of(&copy).unwrap_or(false)));
-            !log.is_empty() && (self.ended.contains(&id) || is_copy())
-        })
+        let Some(own) = path.file_name().and_then(|name| name.to_str()) else { return false };
+        let mut tracked = self.paths.iter().filter_map(|(log, file)| {
+            // The name first: there may be thousands.
+            let log_name = log.file_name()?.to_str()?;
+            let rotated = is_rotated_name(log_name, own) && log.parent() == path.parent();
+            rotated.then(|| self.files.get(file)).flatten()
+        });
+        let is_copy = |tracked: &Tracked| {
+            tracked.head.len >= LEAST_HEAD
+                && File::open(path).is_ok_and(|copy| tracked.head.is_of(&copy).unwrap_or(false))
+        };
+        tracked.any(|tracked| self.ended.contains(&id) || is_copy(tracked))
     }
 
     /// Generations of a log that were written after `since` and were never seen; oldest first.
@@ -229,7 +234,7 @@ impl Follower {
     /// A file is done with.
     fn forget(&mut self, file: FileNumber) {
         let Some(tracked) = self.files.remove(&file) else { return };
-        self.open -= usize::from(tracked.file.is_some());
+        self.open = self.open.saturating_sub(usize::from(tracked.file.is_some()));
         if self.by_id.get(&tracked.id) == Some(&file) {
             self.by_id.remove(&tracked.id);
         }
@@ -252,7 +257,7 @@ impl Follower {
         let (path, id, read_to) = (tracked.path.clone(), tracked.id, tracked.read_to);
         let current = self.paths.get(&path) == Some(&file);
         let own = tracked.file.take();
-        self.open -= usize::from(own.is_some());
+        self.open = self.open.saturating_sub(usize::from(own.is_some()));
         let copy = siblings(&path, false).into_iter().rev().find_map(|sibling| {
             let known = self.by_id.contains_key(&sibling.id());
             let copy = sibling.open().filter(|_| !known && sibling.metadata.len() >= read_to)?;
