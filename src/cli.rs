@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Env, Place, Settings, Typed};
+use crate::config::{Begin, Env, Name, Place, Settings, TailSource, Typed};
 use crate::decode::Format;
 use crate::exit::Failure;
 
@@ -26,6 +26,8 @@ pub enum Invocation {
         command: Vec<OsString>,
         /// Run it as it is.
         no_inject: bool,
+        /// Logs to follow meanwhile.
+        tails: Vec<TailSource>,
     },
     /// Ship events from stdin.
     Pipe {
@@ -44,6 +46,13 @@ pub enum Invocation {
         settings: Box<Settings>,
         /// Only ask the daemon at the address whether it takes events.
         health: bool,
+    },
+    /// Follow log files until stopped.
+    Tail {
+        /// Settings.
+        settings: Box<Settings>,
+        /// What was typed; empty: what the file of settings says.
+        tails: Vec<TailSource>,
     },
     /// Play a run.
     Demo {
@@ -125,6 +134,9 @@ enum Command {
         /// Run the command as it is: add no listener, take its output lines for log entries
         #[arg(long)]
         no_inject: bool,
+        /// A log to follow while it runs, or a pattern of logs; repeatable
+        #[arg(long, value_name = "FILE")]
+        tail: Vec<PathBuf>,
         #[command(flatten)]
         typed: Typed,
         /// The test command and its arguments, behind `--`
@@ -151,6 +163,12 @@ enum Command {
         #[command(flatten)]
         typed: ListenTyped,
     },
+    /// Follow log files
+    ///
+    /// Ships every line that is written to the files, through rotation, truncation and restarts, until SIGTERM or SIGINT. How
+    /// far each file was read is kept in the state directory. Without FILE, what [[tail]] in testwire.toml names is followed.
+    #[command(after_long_help = examples::TAIL, after_help = examples::MORE)]
+    Tail(TailArgs),
     /// Play a realistic run, in the terminal and into Loki
     ///
     /// Three runners with failures, retries and logs. Needs nothing; with a Loki at hand the run is shipped there.
@@ -250,6 +268,21 @@ struct PipeArgs {
     typed: Typed,
 }
 
+#[derive(Debug, Args)]
+struct TailArgs {
+    /// Files, directories and patterns such as 'logs/*.log'
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Name of the log, for the label source [default: the first file's name without its ending]
+    #[arg(long, value_name = "NAME")]
+    source: Option<Name>,
+    /// Where files are begun that testwire does not know yet [default: start]
+    #[arg(long, value_name = "WHERE")]
+    from: Option<Begin>,
+    #[command(flatten)]
+    typed: Typed,
+}
+
 #[derive(Debug, Subcommand)]
 enum Dashboards {
     /// Write the dashboards into a directory, as JSON
@@ -298,11 +331,22 @@ where
     let cli = Cli::try_parse_from(args).map_err(|error| Refusal::CommandLine(with_dashes_tip(error)))?;
     let load = |typed: &Typed| Settings::load(typed, env, place).map(Box::new).map_err(Refusal::Settings);
     Ok(match cli.command {
-        Command::Run { no_inject, typed, command } => Invocation::Run { settings: load(&typed)?, command, no_inject },
+        Command::Run { no_inject, tail, typed, command } => {
+            let source = |path: &PathBuf| TailSource::typed(std::slice::from_ref(path), None, Begin::End, place);
+            let tails: Result<Vec<_>, _> = tail.iter().map(source).collect();
+            let tails = tails.map_err(|error| Refusal::Settings(error.into()))?.into_iter().flatten().collect();
+            Invocation::Run { settings: load(&typed)?, command, no_inject, tails }
+        }
         Command::Pipe(PipeArgs { format, tee, no_fail, typed }) => {
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail }
         }
         Command::Listen { health, typed: ListenTyped(typed) } => Invocation::Listen { settings: load(&typed)?, health },
+        Command::Tail(TailArgs { files, source, from, typed }) => {
+            let begin = from.unwrap_or_default();
+            let tails =
+                TailSource::typed(&files, source, begin, place).map_err(|error| Refusal::Settings(error.into()))?;
+            Invocation::Tail { settings: load(&typed)?, tails }
+        }
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },

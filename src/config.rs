@@ -24,6 +24,7 @@ pub mod place;
 mod resolve;
 pub mod secret;
 pub mod setting;
+pub mod tail;
 pub mod value;
 pub mod zone;
 
@@ -32,6 +33,7 @@ pub use error::{ConfigError, Origin};
 pub use file::File;
 pub use place::Place;
 pub use secret::Auth;
+pub use tail::{Begin, Encoding, Multiline, TailSource};
 pub use value::{Attribute, BaseUrl, Bytes, Name, Tenant};
 pub use zone::Zone;
 
@@ -78,6 +80,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// The daemon.
     pub listen: Listen,
+    /// The logs that are followed.
+    pub tails: Vec<TailSource>,
     /// Where entries go.
     pub output: Output,
     /// Zone of times that name none.

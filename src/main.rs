@@ -17,8 +17,8 @@ fn main() -> ExitCode {
 
 fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
     match invocation {
-        Invocation::Run { settings, command, no_inject } => {
-            serve(&settings, commands::run::run(&settings, &command, !no_inject))
+        Invocation::Run { settings, command, no_inject, tails } => {
+            serve(&settings, commands::run::run(&settings, &command, !no_inject, &tails))
         }
         Invocation::Pipe { settings, format, tee, no_fail } => {
             let options = commands::pipe::Options { format, tee, no_fail };
@@ -29,6 +29,9 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         }
         Invocation::Listen { settings, health: false } => {
             serve(&settings, async { commands::listen::listen(&settings, reloaded).await.map(ExitCode::from) })
+        }
+        Invocation::Tail { settings, tails } => {
+            serve(&settings, async { commands::tail::tail(&settings, tails).await.map(ExitCode::from) })
         }
         Invocation::Demo { settings } => serve(&settings, commands::demo::demo(&settings)),
         Invocation::Check { settings, config: true } => Ok(print(settings.table().as_bytes())),

@@ -119,6 +119,8 @@ pub mod meta {
     pub const TRACE_ID: &str = "trace_id";
     /// `stderr` of a container; its standard output is not named.
     pub const STREAM: &str = "stream";
+    /// File of a log, where its source has several.
+    pub const FILE: &str = "file";
     /// Piece of a line that was too long for one entry: `2/3`.
     pub const PART: &str = "part";
     /// Machine.
@@ -220,6 +222,7 @@ pub mod meta {
         TESTS_RUNNING,
         TRACE_ID,
         STREAM,
+        FILE,
         PART,
         HOST,
         USER,

@@ -62,6 +62,19 @@ Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LIS
 Exit code: 0 stopped and all delivered, 2 wrong command line, 3 wrong setting, 4 the address cannot be used, 5 entries are \
 left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
 
+pub(super) const TAIL: &str = "\
+Examples:
+  testwire tail /var/log/shop/app.log
+  testwire tail --source shop 'logs/*.log'
+  testwire tail --from end --run-id nightly-7 app.log
+  testwire tail --output ndjson app.log | jq -r .line
+
+Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml \
+(loki-url = \"…\"). Flags win over the environment, and that over the file.
+
+Exit code: 0 stopped and all delivered, 2 wrong command line, 3 wrong setting, 4 a file could not be followed to the end, \
+5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
+
 pub(super) const DEMO: &str = "\
 Examples:
   testwire demo

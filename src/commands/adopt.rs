@@ -195,7 +195,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
-        (None, Some(run)) => Mark { run: Snapshot { run, ..Snapshot::default() }, events: Some(0), journal: None },
+        (None, Some(run)) => Mark { run: Snapshot { run, ..Snapshot::default() }, events: Some(0), ..Mark::default() },
         // Killed before its first entry.
         (None, None) => return true,
     };
@@ -225,7 +225,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
             let mut normalizer = Normalizer::restore(mark.run);
             normalizer.set_limits(limits.clone());
             normalizer.finish(&RunEnd::Abandoned, now(), &mut output);
-            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, journal: None })
+            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, ..Mark::default() })
         }
     };
     if let Err(error) = &ended {

@@ -17,10 +17,12 @@ use self::notify::Manager;
 use self::reload::{Reloading, rules};
 use super::events_file;
 use super::runs_kept::{common, restore, zone};
-use super::session::{output, run_info};
+use super::session::{output, run_info, side_output};
 use super::shipping::{Says, Shipping, eprint_line, limits};
+use super::tails::{Places, prepare};
 use crate::config::{Output as Destination, Settings};
 use crate::exit::{Exit, Failure};
+use crate::pipeline::beside::Beside;
 use crate::pipeline::hub::{Common, Hub, HubReport};
 use crate::pipeline::journal::Folder;
 use crate::source::http::{self, App, Attachments, Door, Job};
@@ -57,6 +59,9 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
 
     let limits = limits(settings).await;
     let name = events_file::name(settings.run.run_id.as_str());
+    let beside = Beside::default();
+    // Before earlier processes' spools are taken over, whose marks say how far logs were handed on.
+    let logs = prepare(settings, &settings.tails, &limits, &[], &beside, Places::Kept)?;
     let to_loki = settings.output == Destination::Loki;
     // Before the spools of dead processes are taken over: theirs says how far the runs came.
     let hub = if to_loki { kept(settings, &name)? } else { Hub::new(zone(settings), common_of(settings)) };
@@ -67,7 +72,8 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     let is_full = move || used().bytes >= full;
     let (door, jobs) = Door::new(Arc::new(is_full));
     let (changes, changed) = std::sync::mpsc::channel();
-    let hub = hub.within(limits).changing(changed);
+    let hub = hub.within(limits).with_beside(beside).changing(changed);
+    let mut logs = logs.start(&name, || side_output(settings, shipping.as_ref()))?;
     let mut report = start(hub, jobs, output(settings, shipping.as_ref()))?;
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));
@@ -104,11 +110,18 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     let unexpected = died.is_some();
     // The last request's end closes the door, and that ends the hub.
     let ended = async {
+        logs.stop();
         drop(serving.await);
-        match died {
+        let mut report = match died {
             Some(report) => report,
             None => report.await.unwrap_or_default(),
+        };
+        let read = logs.ended().await;
+        report.entries += read.entries;
+        if let Some(error) = read.error {
+            eprint_line(&format!("error: logs could not be followed to their end: {error}"));
         }
+        report
     };
     tokio::pin!(ended);
     let report = tokio::select! {

@@ -17,4 +17,6 @@ mod session;
 mod shipping;
 pub mod status;
 mod status_line;
+pub mod tail;
+mod tails;
 mod totals;

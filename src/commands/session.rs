@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::events_file::{self, EventFile};
 use super::shipping::{Says, Shipping, eprint_line, limits};
 use super::status_line::{progress_text, seconds};
+use super::tails::Tails;
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
@@ -18,6 +19,7 @@ use crate::normalize::{Normalizer, RunEnd, RunInfo};
 use crate::pipeline::feed::Feed;
 use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
+use crate::pipeline::tail::TailReport;
 use crate::ship::DeliveryState;
 use crate::spool::Queue as _;
 
@@ -88,6 +90,14 @@ pub(super) fn output(settings: &Settings, shipping: Option<&Shipping>) -> Box<dy
     }
 }
 
+/// Where entries go that are none of a run's own: marks of the spool are the run's.
+pub(super) fn side_output(settings: &Settings, shipping: Option<&Shipping>) -> Box<dyn Output> {
+    match shipping {
+        Some(shipping) => Box::new(ToQueue::without_marks(Arc::clone(&shipping.queue))),
+        None => output(settings, None),
+    }
+}
+
 impl Opened {
     /// Makes the spool and begins to ship, also what earlier processes left.
     ///
@@ -115,6 +125,11 @@ impl Opened {
     /// Removes the event file: every entry of it is in the spool, or nobody shall have it.
     pub(super) fn remove_event_file(name: &str, settings: &Settings) {
         events_file::remove(&settings.state_dir, name);
+    }
+
+    /// Where entries go that are none of the run's own.
+    pub(super) fn side_output(&self, settings: &Settings) -> Box<dyn Output> {
+        side_output(settings, self.shipping.as_ref())
     }
 
     /// Name of the run's directories.
@@ -179,6 +194,19 @@ impl Session {
     /// The run is over, as `end` says.
     pub(super) fn end(&mut self, end: RunEnd) {
         self.handle.end(end);
+    }
+
+    /// Waits until nothing more is read from logs beside the run. As [`Session::finish`], it gives up a full spool.
+    pub(super) async fn finish_tails(&self, tails: &mut Tails) -> TailReport {
+        tails.stop();
+        tokio::select! {
+            report = tails.ended() => return report,
+            () = tokio::time::sleep(self.drain_timeout) => {}
+        }
+        if let Some(shipping) = &self.shipping {
+            shipping.queue.close();
+        }
+        tails.ended().await
     }
 
     /// Counters as of just now.

@@ -70,9 +70,6 @@ impl Normalizer {
         let mut normalizer = Self::new(snapshot.run);
         normalizer.resume(snapshot.seq, snapshot.started);
         normalizer.verdict.suite_failed = snapshot.suite_failed;
-        for open in &snapshot.open {
-            normalizer.running.lock().start(&open.id, &open.worker, Timestamp(open.started));
-        }
         let open = snapshot.open.into_iter().map(|open| Open {
             id: open.id,
             suite: open.suite,
@@ -82,7 +79,16 @@ impl Normalizer {
             started: Timestamp(open.started),
         });
         normalizer.tests.restore(snapshot.counters, open);
+        normalizer.recall_running();
         normalizer
+    }
+
+    /// Tells those who read logs of the tests that are running, of a run that was restored.
+    pub fn recall_running(&self) {
+        let mut running = self.running.lock();
+        for open in self.tests.all_open() {
+            running.start(&open.id, &open.worker, open.started);
+        }
     }
 
     /// Goes on behind the entry with number `seq`, after the events up to it were taken again for their state alone.

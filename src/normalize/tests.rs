@@ -208,6 +208,10 @@ impl Tests {
 
     /// Takes the state of a run that another process began. Tests that were under way and are not named by `open`
     /// count as unfinished.
+    pub(super) fn all_open(&self) -> impl Iterator<Item = &Open> {
+        self.open.values()
+    }
+
     pub(super) fn restore(&mut self, counters: Counters, open: impl Iterator<Item = Open>) {
         self.open = open.map(|open| (self.hasher.hash_one(&open.id), open)).collect();
         self.counters = counters;

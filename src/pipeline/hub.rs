@@ -14,6 +14,7 @@ pub use self::open::Common;
 pub(super) use self::open::Values;
 use self::open::{Open, Table, Tally};
 use self::saved::{State, Step, Taken};
+use super::beside::Beside;
 use super::intake::now;
 use super::journal::{Found, Journal, Place};
 use super::output::{Mark, Output, OutputError, ToNothing};
@@ -66,7 +67,7 @@ impl Hub {
         let output = Tally { out: Box::new(ToNothing), entries: 0 };
         Self {
             clients: Clients::new(zone),
-            open: Open { table, limits: Limits::default(), output },
+            open: Open::new(table, output),
             journal: None,
             behind: false,
             begun: Instant::now(),
@@ -84,6 +85,7 @@ impl Hub {
         let journal = std::fs::read(&found.path)?;
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let saved::Owned { table, clients, .. } = saved::state(&journal).map_err(invalid)?;
+        table.runs.values().for_each(|run| run.normalizer.recall_running());
         let mut hub = Self::with(zone, table);
         hub.clients.set_state(clients);
         for step in saved::steps(&journal, found.generation, marked) {
@@ -115,6 +117,13 @@ impl Hub {
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {
         self.open.set_limits(limits);
+        self
+    }
+
+    /// The same that tells those who read logs which runs are on.
+    #[must_use]
+    pub fn with_beside(mut self, beside: Beside) -> Self {
+        self.open.set_beside(beside);
         self
     }
 
@@ -214,6 +223,7 @@ impl Hub {
 
     /// Writes progress that is due, and ends the runs whose time has come. Gives the numbers of entries that changed.
     fn tend(&mut self) -> Vec<(String, u64)> {
+        self.open.tell_beside();
         let Table { runs, clock, now, common, .. } = &mut self.open.table;
         let (mut over, mut noted) = (Vec::new(), Vec::new());
         for (key, run) in runs {
@@ -285,7 +295,7 @@ impl Hub {
     fn flush(&mut self) -> bool {
         // Who takes over the queue of a dead process without its journal finds no run to end in it.
         let journal = self.journal.as_ref().map(Journal::place);
-        let mut mark = || Mark { run: Snapshot { ended: true, ..Snapshot::default() }, events: None, journal };
+        let mut mark = || Mark { run: Snapshot { ended: true, ..Snapshot::default() }, journal, ..Mark::default() };
         if let Err(error) = self.open.flush(&mut mark) {
             tracing::error!(%error, "entries cannot be handed on");
             self.output_error.get_or_insert(error);

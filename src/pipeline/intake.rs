@@ -217,7 +217,7 @@ impl Intake {
     fn flush(&mut self) {
         let Self { feeds, normalizer, output, .. } = self;
         let mut mark =
-            || Mark { run: normalizer.snapshot(), events: feeds.iter().find_map(Feed::offset), journal: None };
+            || Mark { run: normalizer.snapshot(), events: feeds.iter().find_map(Feed::offset), ..Mark::default() };
         match output.flush(&mut mark) {
             Ok(()) => self.report.handed_on = self.normalizer.entries(),
             Err(error) => {

@@ -17,3 +17,4 @@ pub mod hub;
 pub mod intake;
 pub mod journal;
 pub mod output;
+pub mod tail;

@@ -242,11 +242,7 @@ impl Run<'_> {
 
     fn flush(&mut self) -> Result<(), OutputError> {
         // A process that takes over the queue of a dead one finds no run to end in it.
-        self.out.output.flush(&mut || Mark {
-            run: Snapshot { ended: true, ..Snapshot::default() },
-            events: None,
-            journal: None,
-        })
+        self.out.output.flush(&mut || Mark { run: Snapshot { ended: true, ..Snapshot::default() }, ..Mark::default() })
     }
 }
 

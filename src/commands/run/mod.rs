@@ -12,13 +12,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::session::{Ends, Opened, Session, run_info};
-use super::shipping::limits;
+use super::shipping::{eprint_line, limits};
 use super::status_line::StatusLine;
-use crate::config::Settings;
+use super::tails::{Places, prepare};
+use crate::config::{Settings, TailSource};
 use crate::decode::Format;
 use crate::event;
 use crate::exit::{Exit, Failure};
 use crate::normalize::Normalizer;
+use crate::pipeline::beside::Beside;
 use crate::pipeline::feed::{Feed, Handler, PassThrough};
 use crate::source::Source;
 use crate::source::follow::Follow;
@@ -26,11 +28,16 @@ use child::{Child, Ended};
 use inject::{Injection, Place, Runner, recognise, wants_json, with_listener, without_listener};
 
 /// Runs `argv` and ends with its exit code, whatever becomes of the delivery. Without `injection` the command is run as it
-/// is: its output lines are log lines, and its exit code is the result.
+/// is: its output lines are log lines, and its exit code is the result. What is written to `tails` meanwhile belongs to the run.
 ///
 /// # Errors
 /// Before the command was started only: no such command, no spool.
-pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Result<ExitCode, Failure> {
+pub async fn run(
+    settings: &Settings,
+    argv: &[OsString],
+    injection: bool,
+    tails: &[TailSource],
+) -> Result<ExitCode, Failure> {
     let runner = if injection { recognise(argv) } else { Runner::Plain };
     let mut info = run_info(settings, runner.label());
     info.command = argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
@@ -50,18 +57,26 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
         }
         Runner::GoTest | Runner::Plain => without_listener(runner, argv, &info.run_id),
     };
+    let mut normalizer = Normalizer::new(info);
+    // Before the command is started, so that what it writes first is seen.
+    let beside = Beside::one(&normalizer.info().run_id, normalizer.running());
+    let prepared = prepare(settings, tails, &limits, &[], &beside, Places::Forgotten)?;
+    let mut tails = prepared.start(&name, || opened.side_output(settings))?;
     let (child, feeds) = start(&plan, argv).inspect_err(|_| Opened::remove_event_file(&name, settings))?;
     // The command has its own.
     plan.lock = None;
-    let mut normalizer = Normalizer::new(info);
     normalizer.set_limits(limits);
     let mut session = opened.begin(settings, feeds, normalizer, Ends::WhenTold)?;
     session.announce(&plan.note);
     let ended = attend(child, &session, StatusLine::new(settings)).await?;
+    let read = session.finish_tails(&mut tails).await;
     session.end(ended.run_end());
     let outcome = session.finish().await;
     outcome.summarise();
     drop(events);
+    if let Some(error) = &read.error {
+        eprint_line(&format!("error: logs could not be followed to their end: {error}"));
+    }
     if outcome.is_safe() {
         Opened::remove_event_file(&name, settings);
     }

@@ -1,18 +1,19 @@
 //! The runs that are on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::super::ambient::AmbientWriter;
+use super::super::beside::Beside;
 use super::super::output::{Mark, Output, OutputError};
 use crate::decode::clients::{Ambient, RunFacts, Runs};
 use crate::event::{Event, Timestamp};
 use crate::loki::entry::{Entry, EntrySink, Stream};
 use crate::loki::limits::Limits;
 use crate::names::meta;
-use crate::normalize::{Normalizer, RunEnd, RunInfo};
+use crate::normalize::{Normalizer, RunEnd, RunInfo, SharedRunning};
 
 /// How long a run that looks finished waits for another of its processes.
 const GRACE: Duration = Duration::from_secs(3);
@@ -20,6 +21,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const LABEL_VALUES: usize = 50;
 /// Ids of runs that are remembered to number their uses.
 const MAX_USES: usize = 100_000;
+/// How long after a run's end the last lines of logs that were written in it are read.
+const LOGS_LAG: Duration = Duration::from_secs(3);
 /// Runs that may be on at a time; each costs some kilobytes and the memory of its tests.
 const MAX_RUNS: usize = 2_000;
 
@@ -99,6 +102,10 @@ pub(super) struct Open {
     pub(super) table: Table,
     pub(super) limits: Limits,
     pub(super) output: Tally,
+    /// For those who read logs beside the runs.
+    beside: Beside,
+    /// Runs that have ended, and until when their last lines may be read.
+    leaving: Vec<(Instant, String, SharedRunning)>,
 }
 
 impl Table {
@@ -119,6 +126,36 @@ impl Table {
 }
 
 impl Open {
+    pub(super) fn new(table: Table, output: Tally) -> Self {
+        Self { table, limits: Limits::default(), output, beside: Beside::default(), leaving: Vec::new() }
+    }
+
+    /// Tells `beside` which runs are on.
+    pub(super) fn set_beside(&mut self, beside: Beside) {
+        for run in self.table.runs.values().filter(|run| !run.is_told_after) {
+            beside.join(&run.normalizer.info().run_id, run.normalizer.running());
+        }
+        self.beside = beside;
+    }
+
+    /// Whoever reads logs beside the runs learns that no news of tests is missing, and which runs are over.
+    pub(super) fn tell_beside(&mut self) {
+        let now = self.table.now;
+        for run in self.table.runs.values() {
+            run.normalizer.running().lock().heard(now);
+        }
+        let at = Instant::now();
+        let Self { leaving, beside, .. } = self;
+        leaving.retain(|(until, id, running)| {
+            running.lock().heard(now);
+            let stays = at < *until;
+            if !stays {
+                beside.leave(id);
+            }
+            stays
+        });
+    }
+
     pub(super) fn set_limits(&mut self, limits: Limits) {
         for run in self.table.runs.values_mut() {
             run.normalizer.set_limits(limits.clone());
@@ -132,6 +169,8 @@ impl Open {
         // Waiting for more is no part of the run.
         let time = if run.closing.is_some() || run.is_told_after { run.heard_at } else { self.table.now };
         run.normalizer.finish(end, time, &mut self.output);
+        let run = &run.normalizer;
+        self.leaving.push((Instant::now() + LOGS_LAG, run.info().run_id.clone(), run.running()));
     }
 
     pub(super) fn flush(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
@@ -199,6 +238,9 @@ impl Runs for Open {
         let is_told_after = facts.is_told_after;
         let mut normalizer = Normalizer::new(self.info(facts));
         normalizer.set_limits(self.limits.clone());
+        if !is_told_after {
+            self.beside.join(&normalizer.info().run_id, normalizer.running());
+        }
         let (heard, heard_at) = (self.table.clock, self.table.now);
         let run = Run { normalizer, is_told_after, heard, heard_at, closing: None, noted: 0 };
         self.table.runs.insert(key.to_owned(), run);
