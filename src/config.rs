@@ -78,6 +78,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// The daemon.
     pub listen: Listen,
+    /// What is told beside earlier runs.
+    pub history: History,
     /// Where entries go.
     pub output: Output,
     /// Zone of times that name none.
@@ -109,6 +111,17 @@ pub struct Listen {
     pub run_timeout: Duration,
     /// Another path at which pytest-rt and nose2rt are heard.
     pub loader_path: Option<String>,
+}
+
+/// What is told beside earlier runs.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Branch whose runs count where the own branch has none in Loki.
+    pub baseline_branch: Name,
+    /// After how long a running test counts as hung; at least a second.
+    pub hung_after: Duration,
+    /// File of failures that are known; not read yet.
+    pub known_failures: Option<PathBuf>,
 }
 
 /// Where Loki is and how to talk to it.

@@ -52,7 +52,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // The rim: it puts everything together.
     (
         "commands",
-        &["config", "event", "exit", "names", "source", "decode", "normalize", "spool", "ship", "loki", "pipeline", "history"],
+        &[
+            "config",
+            "event",
+            "exit",
+            "names",
+            "source",
+            "decode",
+            "normalize",
+            "spool",
+            "ship",
+            "loki",
+            "pipeline",
+            "history",
+        ],
     ),
     ("main", &["cli", "commands", "config", "exit"]),
 ];

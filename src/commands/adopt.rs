@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::events_file::{self, Found};
+use super::history::Earlier;
 use super::shipping::{client, ship_settings, spool_settings};
 use super::totals::Totals;
 use crate::config::Settings;
@@ -64,13 +65,14 @@ impl Adoption {
     /// If the HTTP client cannot be made.
     pub(super) fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
+        let earlier = Earlier::of_dead(settings);
         let (sender, found) = mpsc::channel();
         let state_dir = settings.state_dir.clone();
         let (runtime, settings, ship) = (Handle::current(), settings.clone(), ship_settings(settings, limits));
         let thread = std::thread::spawn(move || {
             let _runtime = runtime.enter();
             for name in names(&settings) {
-                match take_over(&name, &settings, &client, &ship) {
+                match take_over(&name, &settings, &client, &ship, &earlier) {
                     Ok(Some(adopted)) => {
                         if sender.send(adopted).is_err() {
                             return;
@@ -143,6 +145,7 @@ fn take_over(
     settings: &Settings,
     client: &Client,
     ship: &ship::Settings,
+    earlier: &Earlier,
 ) -> Result<Option<Adopted>, SpoolError> {
     let found = events_file::find(&settings.state_dir, name);
     if found.in_use {
@@ -159,7 +162,7 @@ fn take_over(
     };
     let Some(queue) = queue else { return Ok(None) };
     let queue = Arc::new(queue);
-    if end_run(&queue, found) {
+    if end_run(&queue, found, earlier) {
         events_file::remove(&settings.state_dir, name);
     }
     let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
@@ -168,7 +171,7 @@ fn take_over(
 }
 
 /// Writes what is missing of the run, its end included. True if all that its event file says is in the spool now.
-fn end_run(queue: &Arc<DiskQueue>, found: Found) -> bool {
+fn end_run(queue: &Arc<DiskQueue>, found: Found, earlier: &Earlier) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
@@ -185,6 +188,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found) -> bool {
             let source = Source::Follow(Follow::new(path));
             let feed = Feed::new(source, Handler::decoder(format)).resuming(bytes, &mark.run);
             let mut normalizer = Normalizer::new(mark.run.run.clone());
+            earlier.prepare(&mut normalizer);
             normalizer.resume(mark.run.seq, mark.run.started);
             let output = Box::new(ToQueue::new(Arc::clone(queue)));
             Intake::new(vec![feed], normalizer, output, false).map_err(OutputError::Stdout).and_then(

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use super::events_file;
+use super::history::Earlier;
 use super::session::{output, run_info};
 use super::shipping::{Says, Shipping, eprint_line, limits};
 use crate::config::{Output as Destination, Settings};
@@ -61,7 +62,10 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     let timezone = settings.timezone;
     let clients = Clients::new(Box::new(move |wall| timezone.timestamp(wall)));
     let output = output(settings, shipping.as_ref());
-    let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output).within(limits);
+    let earlier = Earlier::new(settings)?;
+    let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output)
+        .within(limits)
+        .preparing(move |normalizer| earlier.prepare(normalizer));
     let mut report = start(hub)?;
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));

@@ -7,6 +7,7 @@ pub mod dashboards;
 pub mod demo;
 mod events_file;
 pub mod flush;
+mod history;
 pub mod import;
 pub mod listen;
 pub mod pipe;

@@ -1,10 +1,12 @@
 //! The table of settings: each is defined here, once. From its row follow the flag and its help, the environment
 //! variable, the key of the file, the completions, and its line in `testwire check --config`.
 
+mod history;
 mod listen;
 
 use clap::builder::PossibleValue;
 
+pub use self::history::{BASELINE_BRANCH, HUNG_AFTER, KNOWN_FAILURES};
 pub use self::listen::{ALLOW_OPEN, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE};
 use super::choice::{self, LogLevel, Output, Progress};
 
@@ -370,6 +372,9 @@ pub const ALL: &[&Setting] = &[
     &MAX_BODY,
     &RUN_TIMEOUT,
     &LOADER_PATH,
+    &BASELINE_BRANCH,
+    &HUNG_AFTER,
+    &KNOWN_FAILURES,
     &GRAFANA_URL,
     &PROGRESS,
     &QUIET,

@@ -196,8 +196,9 @@ pub(super) fn merge(
     if newest.len() > most {
         // A little more than needed, so that not every run pays for a second pass.
         let gone = (newest.len() - most + most / 20).min(newest.len() - 1);
-        let oldest_kept = *newest.select_nth_unstable(gone).1;
-        thin(&draft.0, oldest_kept, most)?;
+        let oldest = *newest.select_nth_unstable(gone).1;
+        let newer = newest.iter().filter(|last| **last > oldest).count();
+        thin(&draft.0, oldest, newest.len() - gone - newer)?;
     }
     fs::rename(&draft.0, path)?;
     Ok(())
@@ -215,13 +216,15 @@ fn write_with_equals(
     writer.record(&record)
 }
 
-/// Leaves out what was last seen before `oldest`, and what is above `most`.
-fn thin(path: &Path, oldest: u32, most: usize) -> Result<(), FileError> {
+/// Leaves out what was last seen before `oldest`, and of what was last seen then all but `as_old`.
+fn thin(path: &Path, oldest: u32, mut as_old: usize) -> Result<(), FileError> {
     let Some(mut reader) = Reader::open(path)? else { return Ok(()) };
     let draft = Draft(path.with_extension("thin"));
     let mut writer = Writer::create(&draft.0, reader.is_whole)?;
     while let Some(record) = reader.record()? {
-        if record.last() >= oldest && writer.newest.len() < most {
+        let is_as_old = record.last() == oldest && as_old > 0;
+        as_old -= usize::from(is_as_old);
+        if record.last() > oldest || is_as_old {
             writer.record(&record)?;
         }
     }

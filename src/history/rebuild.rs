@@ -95,12 +95,7 @@ struct Found {
 ///
 /// # Errors
 /// If Loki does not even say which runs there are.
-pub async fn rebuild(
-    client: &Client,
-    run: &Opening,
-    baseline: &str,
-    budget: Duration,
-) -> Result<Rebuilt, QueryError> {
+pub async fn rebuild(client: &Client, run: &Opening, baseline: &str, budget: Duration) -> Result<Rebuilt, QueryError> {
     let until = Instant::now() + budget;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);

@@ -77,6 +77,9 @@ impl Normalizer {
             tags: String::new(),
             attempt: open.attempt,
             started: Timestamp(open.started),
+            expected: None,
+            last_output: String::new(),
+            is_hung: false,
         });
         normalizer.tests.restore(snapshot.counters, open);
         normalizer

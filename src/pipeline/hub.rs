@@ -62,6 +62,7 @@ struct Open {
     ambient: AmbientWriter,
     now: Timestamp,
     report: HubReport,
+    prepare: Box<dyn Fn(&mut Normalizer) + Send>,
 }
 
 struct Run {
@@ -111,6 +112,7 @@ impl Hub {
             ambient: AmbientWriter::default(),
             now: now(),
             report: HubReport::default(),
+            prepare: Box::new(|_| {}),
         };
         Self { jobs, clients, open }
     }
@@ -119,6 +121,13 @@ impl Hub {
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {
         self.open.ambient.limits = limits;
+        self
+    }
+
+    /// The same with runs that are given something at their beginning, such as their history.
+    #[must_use]
+    pub fn preparing(mut self, prepare: impl Fn(&mut Normalizer) + Send + 'static) -> Self {
+        self.open.prepare = Box::new(prepare);
         self
     }
 
@@ -265,6 +274,7 @@ impl Runs for Open {
         let is_told_after = facts.is_told_after;
         let mut normalizer = Normalizer::new(self.info(facts));
         normalizer.set_limits(self.ambient.limits.clone());
+        (self.prepare)(&mut normalizer);
         let run = Run { normalizer, is_told_after, heard: Instant::now(), heard_at: self.now, closing: None };
         self.runs.insert(key.to_owned(), run);
     }
