@@ -65,6 +65,8 @@ impl Rebuilder {
             match rebuild(&client, &run, &baseline, BUDGET).await {
                 Ok(Rebuilt { past, runs, found }) => {
                     let (tests, took) = (past.len(), begun.elapsed());
+                    // It writes a file.
+                    tokio::task::spawn_blocking(move || done(past)).await.ok();
                     if runs < found {
                         tracing::warn!(
                             "of {found} earlier runs Loki gave {runs} in {took:.1?}; what changed since is told by those"
@@ -72,8 +74,6 @@ impl Rebuilder {
                     } else {
                         tracing::info!("{tests} tests of {runs} earlier runs are known from Loki, after {took:.1?}");
                     }
-                    // It writes a file.
-                    tokio::task::spawn_blocking(move || done(past)).await.ok();
                 }
                 Err(error) => {
                     tracing::info!("nothing is known of earlier runs, so what changed is not told: {error}");

@@ -176,7 +176,10 @@ impl Changes {
             (None, Some(before)) => Slot::new(time, self.tag, outcome, Some(before.slot.duration())),
             _ => Slot::new(time, self.tag, outcome, duration),
         };
-        let judgement = self.past.as_ref().map(|past| past.judge(test, slot)).unwrap_or_default();
+        let judgement = match &self.past {
+            Some(past) => past.judge(test, slot),
+            None => Past::default().judge(test, slot),
+        };
         let signature = u64::from_str_radix(signature, 16).unwrap_or(0);
         if self.results.len() < MAX_RESULTS || before.is_some() {
             if let (None, Some(expected)) = (before, self.past.as_ref().and_then(|past| past.expected(test))) {

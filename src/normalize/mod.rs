@@ -217,6 +217,7 @@ impl Normalizer {
         let now = self.clock(event.time, now);
         let time = event.time.unwrap_or(now);
         self.start(time.min(now), out);
+        self.take_history();
         match &event.fact {
             Fact::Log(log) => return self.log(log, time, out),
             Fact::RunStarted(run) => {
@@ -258,15 +259,20 @@ impl Normalizer {
     /// Writes progress when it is due. To be called at least once a second while a run is on.
     pub fn tick(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
         let now = self.replayed.unwrap_or(now);
-        if self.changes.poll(&mut self.tests.counters) {
-            self.tests.expect(|id| self.changes.expected(id));
-            self.changed = true;
-        }
+        self.take_history();
         self.look_for_hung(now, out);
         let since = now.since(self.last_progress);
         if self.started.is_some() && ((self.changed && since >= PROGRESS_EVERY) || since >= HEARTBEAT_EVERY) {
             self.write_progress(now, out);
             self.changes.keep(false);
+        }
+    }
+
+    /// Takes a history that has arrived since the run began.
+    fn take_history(&mut self) {
+        if self.changes.poll(&mut self.tests.counters) {
+            self.tests.expect(|id| self.changes.expected(id));
+            self.changed = true;
         }
     }
 
