@@ -49,6 +49,7 @@ impl Normalizer {
         for complaint in self.changes.known.complaints(now) {
             self.note(&Note { level: Level::Warn, text: complaint.into() }, now, out);
         }
+        self.look_ahead(now);
         self.write_progress(now, out);
         let line = self.end_line(status, end, now);
         let info = self.info.clone();

@@ -261,6 +261,7 @@ impl Normalizer {
         let now = self.replayed.unwrap_or(now);
         self.take_history();
         self.look_for_hung(now, out);
+        self.look_ahead(now);
         let since = now.since(self.last_progress);
         if self.started.is_some() && ((self.changed && since >= PROGRESS_EVERY) || since >= HEARTBEAT_EVERY) {
             self.write_progress(now, out);

@@ -39,6 +39,8 @@ pub(super) struct Open {
 #[derive(Debug)]
 struct Planned {
     name: Box<str>,
+    /// Place among those that were announced.
+    order: u64,
     expected: Option<Duration>,
 }
 
@@ -99,7 +101,7 @@ impl Tests {
         if self.planned_bytes + MAX_NAME <= MAX_PLANNED_BYTES {
             let name = prefix(id, MAX_NAME);
             self.planned_bytes += name.len();
-            self.planned.insert(key, Planned { name: name.into(), expected });
+            self.planned.insert(key, Planned { name: name.into(), order: self.known, expected });
         }
         self.update_planned();
     }
@@ -188,9 +190,9 @@ impl Tests {
         news
     }
 
-    /// How long the tests usually take that were announced by name and have not been seen.
-    pub(super) fn planned_expected(&self) -> impl Iterator<Item = Option<Duration>> {
-        self.planned.values().map(|planned| planned.expected)
+    /// Place and usual duration of the tests that were announced by name and have not been seen.
+    pub(super) fn planned_expected(&self) -> impl Iterator<Item = (u64, Option<Duration>)> {
+        self.planned.values().map(|planned| (planned.order, planned.expected))
     }
 
     /// Says anew how long the tests usually take that have no end.
