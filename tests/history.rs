@@ -208,7 +208,7 @@ mod tests {
         assert!(found.iter().all(|(_, hung, level, _)| (hung.as_str(), level.as_str()) == ("true", "error")));
         assert!(found[0].3.contains("its last output: waiting for the printer"), "{}", found[0].3);
         assert_eq!(run.progress(at(400.0)).hung, 2);
-        run.tick(at(601.0), &mut sink);
+        run.tick(at(610.0), &mut sink);
         assert_eq!(hung(&sink).len(), 3, "ten times a minute");
         run.event(&Event { time: None, fact: ended(0) }, at(700.0), &mut sink);
         assert_eq!(
