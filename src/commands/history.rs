@@ -27,6 +27,18 @@ impl Earlier {
     /// # Errors
     /// If the file of known failures cannot be used, or a secret cannot be read.
     pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
+        Self::with(settings, false)
+    }
+
+    /// The same for a process that has all of its runs, whatever their shards are called.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn of_daemon(settings: &Settings) -> Result<Self, Failure> {
+        Self::with(settings, true)
+    }
+
+    fn with(settings: &Settings, has_all: bool) -> Result<Self, Failure> {
         let history = &settings.history;
         let known = history.known_failures.as_deref().map(|path| read(path, settings.timezone)).transpose()?;
         let rebuilder = if settings.output == Destination::Loki {
@@ -35,7 +47,7 @@ impl Earlier {
             None
         };
         Ok(Self {
-            historian: Historian::new(&settings.state_dir, rebuilder),
+            historian: Historian::new(&settings.state_dir, rebuilder, has_all),
             known: known.unwrap_or_default(),
             hung_after: history.hung_after,
         })
@@ -43,7 +55,7 @@ impl Earlier {
 
     /// For runs of dead processes: which failures were known is not known any more.
     pub(crate) fn of_dead(settings: &Settings) -> Self {
-        let historian = Historian::new(&settings.state_dir, None);
+        let historian = Historian::new(&settings.state_dir, None, true);
         Self { historian, known: Known::default(), hung_after: settings.history.hung_after }
     }
 

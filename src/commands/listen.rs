@@ -62,7 +62,7 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     let timezone = settings.timezone;
     let clients = Clients::new(Box::new(move |wall| timezone.timestamp(wall)));
     let output = output(settings, shipping.as_ref());
-    let earlier = Earlier::new(settings)?;
+    let earlier = Earlier::of_daemon(settings)?;
     let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output)
         .within(limits)
         .preparing(move |normalizer| earlier.prepare(normalizer));

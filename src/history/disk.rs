@@ -22,6 +22,8 @@ const FOLDER: &str = "history";
 const MAX_TESTS: usize = 200_000;
 /// Files that are kept; those not written for longest go first.
 const MAX_FILES: usize = 64;
+/// How often the results of a run that is on are kept, so that not all are lost with a process that is killed.
+const KEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long another process may hold the lock: merging takes some 30 ms. A stopped one must not stop others.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -34,7 +36,9 @@ struct Shared {
     /// Where a history comes from that is not on this machine.
     rebuilder: Option<Rebuilder>,
     /// Histories in use, so that the runs of a daemon share them.
-    open: Mutex<HashMap<PathBuf, (Stamp, Weak<Past>)>>,
+    open: Mutex<HashMap<PathBuf, (Stamp, Weak<Past>, bool)>>,
+    /// True if other processes have no parts of the runs of this one.
+    has_all: bool,
     has_complained: AtomicBool,
 }
 
@@ -46,12 +50,17 @@ struct OnDisk {
     path: PathBuf,
     arriving: Option<mpsc::Receiver<Arc<Past>>>,
     saving: Option<JoinHandle<()>>,
+    kept: Instant,
 }
 
 impl Historian {
     /// Histories below `state_dir`; nothing is read or made yet.
-    pub fn new(state_dir: &Path, rebuilder: Option<Rebuilder>) -> Self {
+    ///
+    /// `has_all`: no other process has parts of the runs, whatever their shards are called. So it is with a daemon, whose
+    /// many runs share what is in memory.
+    pub fn new(state_dir: &Path, rebuilder: Option<Rebuilder>, has_all: bool) -> Self {
         Self(Arc::new(Shared {
+            has_all,
             folder: state_dir.join(FOLDER),
             rebuilder,
             open: Mutex::default(),
@@ -62,7 +71,8 @@ impl Historian {
     /// For one run.
     pub fn memory(&self) -> Box<dyn Memory> {
         let path = self.0.folder.join("unknown");
-        Box::new(OnDisk { shared: Arc::clone(&self.0), path, arriving: None, saving: None })
+        let shared = Arc::clone(&self.0);
+        Box::new(OnDisk { shared, path, arriving: None, saving: None, kept: Instant::now() })
     }
 }
 
@@ -70,7 +80,8 @@ impl Memory for OnDisk {
     fn open(&mut self, run: &Opening) -> Option<Arc<Past>> {
         self.path = self.shared.folder.join(format!("{}.history", run.key.digest()));
         let (known, was_asked) = self.shared.read(&self.path);
-        if let Some(rebuilder) = self.shared.rebuilder.as_ref().filter(|_| run.is_shard || !was_asked) {
+        let is_shard = run.is_shard && !self.shared.has_all;
+        if let Some(rebuilder) = self.shared.rebuilder.as_ref().filter(|_| is_shard || !was_asked) {
             let (sender, receiver) = mpsc::channel();
             self.arriving = Some(receiver);
             let (shared, path, local) = (Arc::clone(&self.shared), self.path.clone(), known.clone());
@@ -91,7 +102,7 @@ impl Memory for OnDisk {
                 drop(sender.send(Arc::new(all)));
             });
             // What other machines know is still to come: nothing is new for sure.
-            if run.is_shard {
+            if is_shard {
                 return known.map(|known| Arc::new(known.in_part()));
             }
         }
@@ -104,9 +115,10 @@ impl Memory for OnDisk {
 
     fn keep(&mut self, results: &mut dyn Iterator<Item = Observed>, is_end: bool) {
         let is_busy = self.saving.as_ref().is_some_and(|saving| !saving.is_finished());
-        if is_busy && !is_end {
+        if !is_end && (is_busy || self.kept.elapsed() < KEEP_EVERY) {
             return;
         }
+        self.kept = Instant::now();
         let mut results: Vec<Observed> = results.collect();
         results.sort_unstable_by_key(|result| (result.test, result.slot));
         let (shared, path) = (Arc::clone(&self.shared), self.path.clone());
@@ -138,18 +150,19 @@ impl Shared {
             Ok(open) => open,
             Err(_) => return (None, false),
         };
-        open.retain(|_, (_, past)| past.strong_count() > 0);
-        if let Some(past) = open.get(path).filter(|(of, _)| *of == stamp).and_then(|(_, past)| past.upgrade()) {
-            return (Some(past), true);
+        open.retain(|_, (_, past, _)| past.strong_count() > 0);
+        if let Some((of, past, was_asked)) = open.get(path)
+            && *of == stamp
+            && let Some(past) = past.upgrade()
+        {
+            return (Some(past), *was_asked);
         }
         match file::read(path) {
             Ok(None) => (None, false),
             Ok(Some(mut past)) => {
                 let was_asked = std::mem::replace(&mut past.is_whole, true);
                 let past = Arc::new(past);
-                if was_asked {
-                    open.insert(path.to_owned(), (stamp, Arc::downgrade(&past)));
-                }
+                open.insert(path.to_owned(), (stamp, Arc::downgrade(&past), was_asked));
                 (Some(past), was_asked)
             }
             Err(error) => {

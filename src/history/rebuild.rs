@@ -20,8 +20,9 @@ use crate::names::{kind, label, meta, status};
 
 /// How long it may take.
 const BUDGET: Duration = Duration::from_secs(2);
-/// How far back runs are looked for: what a stock Loki lets one ask for at once.
-const DAYS: i64 = 30;
+/// How far back runs are looked for, in days: what a stock Loki lets one ask for at once, but the last day first, because Loki
+/// cuts a range into hours, and asks for each by itself.
+const WINDOWS: [i64; 3] = [1, 7, 30];
 const DAY: i64 = 86_400 * 1_000_000_000;
 /// Entries of runs that are looked at: starts and ends of shards and of other configurations are among them.
 const RUN_ENTRIES: usize = 1000;
@@ -99,10 +100,7 @@ pub async fn rebuild(client: &Client, run: &Opening, baseline: &str, budget: Dur
     let until = Instant::now() + budget;
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
-    let mut runs = runs_of(client, run, &run.branch, now, until).await?;
-    if runs.is_empty() && !run.branch.is_empty() && run.branch != baseline {
-        runs = runs_of(client, run, baseline, now, until).await?;
-    }
+    let (runs, are_all) = runs_of(client, run, baseline, now, until).await?;
     let found = runs.len();
     let streams = streams(run);
     let queries = runs.into_iter().map(|found| {
@@ -116,7 +114,7 @@ pub async fn rebuild(client: &Client, run: &Opening, baseline: &str, budget: Dur
     for (test, slot, signature) in newest.iter().rev().flatten() {
         past.insert(*test, *slot, *signature);
     }
-    past.is_whole = newest.len() == found;
+    past.is_whole = are_all && newest.len() == found;
     Ok(Rebuilt { past, runs: newest.len(), found })
 }
 
@@ -155,24 +153,45 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The newest runs of a branch, or of any if it is not known, the newest first.
+/// The newest runs of the same branch, else of the main one, or of any if the branch is not known; the newest first. The
+/// second value is false if there may be more.
 async fn runs_of(
     client: &Client,
     run: &Opening,
-    branch: &str,
+    baseline: &str,
     now: i64,
     until: Instant,
-) -> Result<Vec<Found>, QueryError> {
-    let mut query = format!("{{{}, {}={}}}", streams(run), label::KIND, quoted(kind::RUN));
-    if !branch.is_empty() {
-        query.push_str(&format!(" | {}={}", meta::BRANCH, quoted(branch)));
+) -> Result<(Vec<Found>, bool), QueryError> {
+    let query = format!("{{{}, {}={}}}", streams(run), label::KIND, quoted(kind::RUN));
+    let mut rows = Vec::new();
+    let mut to = now + MARGIN;
+    for days in WINDOWS {
+        let from = now - days * DAY;
+        match client.query_newest(&query, Timestamp(from), Timestamp(to), RUN_ENTRIES, left(until)).await {
+            Ok(page) => rows.extend(page),
+            // What the narrower windows gave counts.
+            Err(_) if !rows.is_empty() => return Ok((chosen(&rows, run, baseline), false)),
+            Err(error) => return Err(error),
+        }
+        if of_branch(&rows, run, &run.branch).len() >= KEPT {
+            break;
+        }
+        to = from;
     }
-    let rows = client
-        .query_newest(&query, Timestamp(now - DAYS * DAY), Timestamp(now + MARGIN), RUN_ENTRIES, left(until))
-        .await?;
+    Ok((chosen(&rows, run, baseline), true))
+}
+
+fn chosen(rows: &[Row], run: &Opening, baseline: &str) -> Vec<Found> {
+    let runs = of_branch(rows, run, &run.branch);
+    if runs.is_empty() { of_branch(rows, run, baseline) } else { runs }
+}
+
+/// The runs of a branch, or all if it is empty, the newest first.
+fn of_branch(rows: &[Row], run: &Opening, branch: &str) -> Vec<Found> {
     let mut runs: BTreeMap<String, Found> = BTreeMap::new();
     let is_alike = |row: &Row| run.key.configuration.is_empty() || configuration(row) == run.key.configuration;
-    for row in rows.iter().filter(|row| is_alike(row)) {
+    let is_of_branch = |row: &Row| branch.is_empty() || row.get(meta::BRANCH) == Some(branch);
+    for row in rows.iter().filter(|row| is_alike(row) && is_of_branch(row)) {
         let Some(id) = row.get(meta::RUN_ID).filter(|id| *id != run.run_id) else { continue };
         let found =
             runs.entry(id.to_owned()).or_insert_with(|| Found { id: id.to_owned(), from: row.time.0, to: None });
@@ -184,7 +203,7 @@ async fn runs_of(
     let mut runs: Vec<Found> = runs.into_values().collect();
     runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.from));
     runs.truncate(KEPT);
-    Ok(runs)
+    runs
 }
 
 /// What must be equal of two runs of a results database: all that its configuration says.

@@ -184,18 +184,18 @@ fn runs_that_end_at_the_same_time_lose_nothing_of_each_other() {
     std::thread::scope(|scope| {
         for run in 0..12 {
             // A historian each, as processes have.
-            let historian = Historian::new(folder.path(), None);
+            let historian = Historian::new(folder.path(), None, false);
             scope.spawn(move || keep(&historian, run, Outcome::Passed));
         }
     });
-    let past = keep(&Historian::new(folder.path(), None), 20, Outcome::Passed).unwrap();
+    let past = keep(&Historian::new(folder.path(), None, false), 20, Outcome::Passed).unwrap();
     assert_eq!(past.get(1).unwrap().slots().len(), 12);
 }
 
 #[test]
 fn a_damaged_file_is_done_without_and_made_anew() {
     let folder = tempfile::tempdir().unwrap();
-    let historian = Historian::new(folder.path(), None);
+    let historian = Historian::new(folder.path(), None, false);
     assert!(keep(&historian, 0, Outcome::Passed).is_none());
     assert_eq!(keep(&historian, 1, Outcome::Passed).unwrap().get(1).unwrap().slots().len(), 1);
     for damage in [&b"testwire history 1\n\0\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"", b"no history at all"] {
@@ -208,7 +208,7 @@ fn a_damaged_file_is_done_without_and_made_anew() {
 #[test]
 fn a_draft_of_a_killed_process_and_a_folder_that_cannot_be_written_stop_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let historian = Historian::new(folder.path(), None);
+    let historian = Historian::new(folder.path(), None, false);
     keep(&historian, 0, Outcome::Passed);
     fs::write(file_of(folder.path()).with_extension("new"), b"half a fi").unwrap();
     assert!(keep(&historian, 1, Outcome::Passed).is_some());
@@ -217,19 +217,14 @@ fn a_draft_of_a_killed_process_and_a_folder_that_cannot_be_written_stop_nobody()
     // A file where the folder should be: nothing can be made there, not even by root.
     let blocked = folder.path().join("blocked");
     fs::write(&blocked, b"").unwrap();
-    assert!(keep(&Historian::new(&blocked, None), 1, Outcome::Passed).is_none());
+    assert!(keep(&Historian::new(&blocked, None, false), 1, Outcome::Passed).is_none());
 }
 
 #[test]
 fn runs_of_a_daemon_share_a_history_as_long_as_it_is_that_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let historian = Historian::new(folder.path(), None);
-    let path = {
-        keep(&historian, 0, Outcome::Passed);
-        file_of(folder.path())
-    };
-    // Loki was asked about it.
-    file::merge(&path, std::iter::empty(), true, 1000).unwrap();
+    let historian = Historian::new(folder.path(), None, false);
+    keep(&historian, 0, Outcome::Passed);
     let (mut one, mut two) = (historian.memory(), historian.memory());
     let (first, second) = (one.open(&opening("a")).unwrap(), two.open(&opening("b")).unwrap());
     assert!(Arc::ptr_eq(&first, &second));

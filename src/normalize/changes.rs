@@ -244,12 +244,12 @@ impl Changes {
     /// Hands the results to the memory, if there are new ones.
     pub(super) fn keep(&mut self, is_end: bool) {
         let Some(memory) = self.memory.as_mut().filter(|_| self.is_open) else { return };
-        if self.has_news || is_end {
-            self.has_news = false;
+        if !self.results.is_empty() && (self.has_news || is_end) {
             let results = self.results.iter();
             let mut results =
                 results.map(|(test, noted)| Observed { test: *test, slot: noted.slot, signature: noted.signature });
             memory.keep(&mut results, is_end);
+            self.has_news = false;
         }
     }
 }

@@ -82,7 +82,8 @@ impl Pace {
 impl Normalizer {
     /// Computes the time left anew, if it is time to.
     pub(super) fn look_ahead(&mut self, now: Timestamp) {
-        let is_due = self.pace.eta.is_none_or(|(at, _)| now.since(at) >= LOOK_EVERY);
+        // A recorded run is over; its clock would have this done for each of its seconds.
+        let is_due = self.replayed.is_none() && self.pace.eta.is_none_or(|(at, _)| now.since(at) >= LOOK_EVERY);
         let Some(unknown) = self.changes.median().filter(|_| is_due && self.tests.counters.planned > 0) else { return };
         let unnamed = self.tests.unnamed();
         let mean = self.changes.mean_of_others().unwrap_or(unknown);

@@ -172,27 +172,47 @@ fn a_machine_without_a_history_learns_in_the_background_what_the_same_branch_did
     }
     // On `topic` test b passed; `fresh` has no run, so that of `main` counts.
     for (branch, change) in [("topic", "new_failure"), ("fresh", "still_failing")] {
-        let scratch = Scratch::new();
-        let log = scratch.work().join("log");
-        let mut command = ci(&scratch, branch);
-        command.args(["--run-id", &format!("{branch}-2"), "--shard", "1"]);
-        let file = std::fs::File::create(&log).unwrap();
-        let mut started = start_as_set(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(file));
-        let events = two("failed", 0);
-        let (first, rest) = events.split_once('\n').unwrap();
-        let stdin = started.stdin.as_mut().unwrap();
-        writeln!(stdin, "{first}").unwrap();
-        until("the history is there", || {
-            std::fs::read_to_string(&log).ok().filter(|text| text.contains("2 tests of 1 earlier runs"))
+        // A busy machine may not give the answer in time, and then the run goes on without; a later one has better luck.
+        let told = (1..30).find_map(|attempt| {
+            let branch = if branch == "fresh" { format!("fresh-{attempt}") } else { branch.to_owned() };
+            fresh_run(&project, &ci, &branch, attempt)
         });
-        stdin.write_all(rest.as_bytes()).unwrap();
-        assert_eq!(started.wait().code, 0);
-        let asked = format!("{{service_name=\"{project}\",kind=\"run\",status=\"failed\"}} | run_id=\"{branch}-2\"");
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let rows = runtime.block_on(Loki::get().query_range(&asked, now() - 3_600_000_000_000, now(), 10));
-        assert_eq!(rows.len(), 1, "{asked}");
-        let count = |name: &str| rows[0].labels.get(name).map_or("", String::as_str);
         let expected = if change == "new_failure" { ("1", "0") } else { ("0", "1") };
-        assert_eq!((count("new_failures"), count("still_failing")), expected, "{branch}: {:?}", rows[0]);
+        let told = told.expect("Loki answers in time once");
+        assert_eq!((told.0.as_str(), told.1.as_str()), expected, "{branch}");
     }
+}
+
+/// New and old failures of a run of a new machine, in which test b fails once the history has arrived; `None` if Loki did not
+/// answer in time. That run is ended without a test, so that a later one sees the same.
+fn fresh_run(
+    project: &str,
+    ci: &dyn Fn(&Scratch, &str) -> std::process::Command,
+    branch: &str,
+    attempt: u32,
+) -> Option<(String, String)> {
+    let scratch = Scratch::new();
+    let (id, log) = (format!("{branch}-fresh-{attempt}"), scratch.work().join("log"));
+    let mut command = ci(&scratch, branch);
+    command.args(["--run-id", &id, "--shard", "1"]);
+    let file = std::fs::File::create(&log).unwrap();
+    let mut started = start_as_set(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(file));
+    let events = two("failed", 0);
+    let (first, rest) = events.split_once('\n').unwrap();
+    let stdin = started.stdin.as_mut().unwrap();
+    writeln!(stdin, "{first}").unwrap();
+    let answer =
+        until("Loki was asked", || std::fs::read_to_string(&log).ok().filter(|text| text.contains("earlier runs")));
+    if !answer.contains("2 tests of ") {
+        // Killed: this run shall have no end, and no tests, in Loki.
+        return None;
+    }
+    stdin.write_all(rest.as_bytes()).unwrap();
+    assert_eq!(started.wait().code, 0);
+    let asked = format!("{{service_name=\"{project}\",kind=\"run\",status=\"failed\"}} | run_id=\"{id}\"");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let rows = runtime.block_on(Loki::get().query_range(&asked, now() - 3_600_000_000_000, now(), 10));
+    assert_eq!(rows.len(), 1, "{asked}");
+    let count = |name: &str| rows[0].labels.get(name).cloned().unwrap_or_default();
+    Some((count("new_failures"), count("still_failing")))
 }
