@@ -80,6 +80,28 @@ pub enum Invocation {
         /// How many days back to look.
         days: u16,
     },
+    /// List the runs in Loki.
+    Runs {
+        /// Settings.
+        settings: Box<Settings>,
+        /// How many days back to look.
+        days: u16,
+        /// At most so many.
+        most: u16,
+        /// As JSON.
+        json: bool,
+    },
+    /// Compare two runs in Loki.
+    Diff {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Ids of the run before and the one after; of the latter alone, or of none.
+        runs: Vec<String>,
+        /// How many days back to look.
+        days: u16,
+        /// As JSON.
+        json: bool,
+    },
     /// Ship finished reports, or refused entries again.
     Import {
         /// Settings.
@@ -204,6 +226,39 @@ enum Command {
         /// How many days back to look for it
         #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u16).range(1..))]
         days: u16,
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// List the runs in Loki, the newest first
+    #[command(after_long_help = examples::RUNS, after_help = examples::MORE)]
+    Runs {
+        /// How many days back to look
+        #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u16).range(1..))]
+        days: u16,
+        /// List no more than so many
+        #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
+        most: u16,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// Say what changed between two runs in Loki
+    ///
+    /// Newly failing, fixed, slower, missing and new tests. Without ids the last two runs of the project that have ended are
+    /// compared, if they have the same environment and runner; with one id, that run with the one before it.
+    #[command(after_long_help = examples::DIFF, after_help = examples::MORE)]
+    Diff {
+        /// Ids of the run before and of the run after
+        #[arg(value_name = "RUN", num_args = 0..=2)]
+        runs: Vec<String>,
+        /// How many days back to look
+        #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u16).range(1..))]
+        days: u16,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         typed: Typed,
     },
@@ -351,6 +406,8 @@ where
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
         Command::Audit { run, days, typed } => Invocation::Audit { settings: load(&typed)?, run, days },
+        Command::Runs { days, most, json, typed } => Invocation::Runs { settings: load(&typed)?, days, most, json },
+        Command::Diff { runs, days, json, typed } => Invocation::Diff { settings: load(&typed)?, runs, days, json },
         Command::Import { files, format, explain, typed } => {
             Invocation::Import { settings: load(&typed)?, files, format, explain }
         }

@@ -82,6 +82,8 @@ pub struct Settings {
     pub listen: Listen,
     /// The logs that are followed.
     pub tails: Vec<TailSource>,
+    /// What is told beside earlier runs.
+    pub history: History,
     /// Where entries go.
     pub output: Output,
     /// Zone of times that name none.
@@ -117,6 +119,17 @@ pub struct Listen {
     pub attachments_max: u64,
     /// How long attachments are kept.
     pub attachments_age: Duration,
+}
+
+/// What is told beside earlier runs.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Branch whose runs count where the own branch has none in Loki.
+    pub baseline_branch: Name,
+    /// After how long a running test counts as hung; at least a second.
+    pub hung_after: Duration,
+    /// File of failures that are known; not read yet.
+    pub known_failures: Option<PathBuf>,
 }
 
 /// Where Loki is and how to talk to it.

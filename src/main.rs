@@ -41,6 +41,12 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Audit { settings, run, days } => {
             serve(&settings, async { commands::audit::audit(&settings, &run, days).await.map(ExitCode::from) })
         }
+        Invocation::Runs { settings, days, most, json } => serve(&settings, async {
+            commands::runs::runs(&settings, days, most.into(), json).await.map(ExitCode::from)
+        }),
+        Invocation::Diff { settings, runs, days, json } => {
+            serve(&settings, async { commands::diff::diff(&settings, &runs, days, json).await.map(ExitCode::from) })
+        }
         Invocation::Import { settings, files, format, explain } => {
             let options = commands::import::Options { files, format, explain };
             serve(&settings, async { commands::import::import(&settings, &options).await.map(ExitCode::from) })

@@ -116,6 +116,21 @@ Examples:
 
 Exit code: 0 if all is there once, 1 if entries are missing or doubled, 5 if Loki cannot be read or has no such run.";
 
+pub(super) const RUNS: &str = "\
+Examples:
+  testwire runs
+  testwire runs --project shop --days 7 --json | jq -r '.[].run_id'
+
+Exit code: 0, or 5 if Loki cannot be read.";
+
+pub(super) const DIFF: &str = "\
+Examples:
+  testwire diff
+  testwire diff nightly-41 nightly-42
+  testwire diff --json | jq -r '.newly_failing[].test'
+
+Exit code: 0 whatever changed, or 5 if Loki cannot be read or has no such runs.";
+
 pub(super) const FLUSH: &str = "\
 Examples:
   testwire flush

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::events_file::{self, Found};
+use super::history::Earlier;
 use super::runs_kept;
 use super::shipping::{client, ship_settings, spool_settings};
 use super::totals::Totals;
@@ -68,13 +69,14 @@ impl Adoption {
     /// If the HTTP client cannot be made.
     pub(super) fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
+        let earlier = Earlier::of_dead(settings);
         let (sender, found) = mpsc::channel();
         let state_dir = settings.state_dir.clone();
         let (runtime, settings, limits) = (Handle::current(), settings.clone(), limits.clone());
         let thread = std::thread::spawn(move || {
             let _runtime = runtime.enter();
             for name in names(&settings) {
-                match take_over(&name, &settings, &limits, &client) {
+                match take_over(&name, &settings, &limits, &client, &earlier) {
                     Ok(Some(adopted)) => {
                         if sender.send(adopted).is_err() {
                             return 0;
@@ -158,7 +160,13 @@ fn names(settings: &Settings) -> BTreeSet<String> {
 ///
 /// What the directory of events says counts once the queue is ours: before, its process may have made it, started the
 /// runner and died, or yet another process may have taken both over, while this one looked.
-fn take_over(name: &str, settings: &Settings, limits: &Limits, client: &Client) -> Result<Option<Adopted>, SpoolError> {
+fn take_over(
+    name: &str,
+    settings: &Settings,
+    limits: &Limits,
+    client: &Client,
+    earlier: &Earlier,
+) -> Result<Option<Adopted>, SpoolError> {
     let find = || events_file::find(&settings.state_dir, name);
     let found = find();
     if found.in_use {
@@ -182,7 +190,7 @@ fn take_over(name: &str, settings: &Settings, limits: &Limits, client: &Client) 
         return Ok(None);
     }
     let queue = Arc::new(queue);
-    if end_run(&queue, found, limits) {
+    if end_run(&queue, found, limits, earlier) {
         events_file::remove(&settings.state_dir, name);
     }
     let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
@@ -191,7 +199,7 @@ fn take_over(name: &str, settings: &Settings, limits: &Limits, client: &Client) 
 }
 
 /// Writes what is missing of the run, its end included. True if all that its event file says is in the spool now.
-fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
+fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earlier) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
@@ -209,6 +217,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
             let feed = Feed::new(source, Handler::decoder(format)).resuming(bytes, &mark.run);
             let mut normalizer = Normalizer::new(mark.run.run.clone());
             normalizer.set_limits(limits.clone());
+            earlier.prepare(&mut normalizer);
             normalizer.resume(mark.run.seq, mark.run.started);
             let output = Box::new(ToQueue::new(Arc::clone(queue)));
             Intake::new(vec![feed], normalizer, output, false).map_err(OutputError::Stdout).and_then(

@@ -16,6 +16,7 @@ use self::metrics::delivery_metrics;
 use self::notify::Manager;
 use self::reload::{Reloading, rules};
 use super::events_file;
+use super::history::Earlier;
 use super::runs_kept::{common, restore, zone};
 use super::session::{output, run_info, side_output};
 use super::shipping::{Says, Shipping, eprint_line, limits};
@@ -72,7 +73,12 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     let is_full = move || used().bytes >= full;
     let (door, jobs) = Door::new(Arc::new(is_full));
     let (changes, changed) = std::sync::mpsc::channel();
-    let hub = hub.within(limits).with_beside(beside).changing(changed);
+    let earlier = Earlier::of_daemon(settings)?;
+    let hub = hub
+        .within(limits)
+        .preparing(move |normalizer| earlier.prepare(normalizer))
+        .with_beside(beside)
+        .changing(changed);
     let mut logs = logs.start(&name, || side_output(settings, shipping.as_ref()))?;
     let mut report = start(hub, jobs, output(settings, shipping.as_ref()))?;
 

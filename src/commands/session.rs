@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::events_file::{self, EventFile};
+use super::history::Earlier;
 use super::shipping::{Says, Shipping, eprint_line, limits};
 use super::status_line::{progress_text, seconds};
 use super::tails::Tails;
@@ -35,6 +36,7 @@ pub(super) enum Ends {
 /// A place for a run's entries, before there are any.
 pub(super) struct Opened {
     name: String,
+    earlier: Earlier,
     shipping: Option<Shipping>,
 }
 
@@ -106,8 +108,9 @@ impl Opened {
     pub(super) fn new(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let name = events_file::name(settings.run.run_id.as_str());
         let to_loki = settings.output == Destination::Loki;
+        let earlier = Earlier::new(settings)?;
         let shipping = to_loki.then(|| Shipping::start(settings, &name, limits)).transpose()?;
-        Ok(Self { name, shipping })
+        Ok(Self { name, earlier, shipping })
     }
 
     /// Makes the run's event file.
@@ -145,9 +148,10 @@ impl Opened {
         self,
         settings: &Settings,
         feeds: Vec<Feed>,
-        normalizer: Normalizer,
+        mut normalizer: Normalizer,
         ends: Ends,
     ) -> Result<Session, Failure> {
+        self.earlier.prepare(&mut normalizer);
         let shipping = self.shipping;
         let link = shipping.as_ref().map(|_| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };

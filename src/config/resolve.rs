@@ -1,5 +1,6 @@
 //! Flag > environment > file > default, for every setting.
 
+mod history;
 mod listen;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ impl Settings {
             drain_timeout: from.value::<Period>(&setting::DRAIN_TIMEOUT)?.0,
             listen: listen::listen(&mut from)?,
             tails: file.map(File::tails).transpose()?.unwrap_or_default(),
+            history: history::history(&mut from)?,
             timezone: from.value(&setting::TIMEZONE)?,
             grafana_url: from.value(&setting::GRAFANA_URL)?,
             progress: from.choice(&setting::PROGRESS)?,

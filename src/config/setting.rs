@@ -1,10 +1,12 @@
 //! The table of settings: each is defined here, once. From its row follow the flag and its help, the environment
 //! variable, the key of the file, the completions, and its line in `testwire check --config`.
 
+mod history;
 mod listen;
 
 use clap::builder::PossibleValue;
 
+pub use self::history::{BASELINE_BRANCH, HUNG_AFTER, KNOWN_FAILURES};
 pub use self::listen::{
     ALLOW_OPEN, ATTACHMENTS_AGE, ATTACHMENTS_MAX, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE,
 };
@@ -374,6 +376,9 @@ pub const ALL: &[&Setting] = &[
     &LOADER_PATH,
     &ATTACHMENTS_MAX,
     &ATTACHMENTS_AGE,
+    &BASELINE_BRANCH,
+    &HUNG_AFTER,
+    &KNOWN_FAILURES,
     &GRAFANA_URL,
     &PROGRESS,
     &QUIET,

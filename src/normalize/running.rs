@@ -70,6 +70,16 @@ pub enum Found {
     Several(usize),
 }
 
+impl Found {
+    /// The test that it belongs to for sure.
+    pub fn test(&self) -> Option<&str> {
+        match self {
+            Self::Test(id) => Some(id),
+            Self::None | Self::Several(_) => None,
+        }
+    }
+}
+
 /// A test and when it runs.
 #[derive(Clone, Debug)]
 struct Span {

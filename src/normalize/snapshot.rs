@@ -77,6 +77,9 @@ impl Normalizer {
             tags: String::new(),
             attempt: open.attempt,
             started: Timestamp(open.started),
+            expected: None,
+            last_output: String::new(),
+            is_hung: false,
         });
         normalizer.tests.restore(snapshot.counters, open);
         normalizer.recall_running();
@@ -86,7 +89,7 @@ impl Normalizer {
     /// Tells those who read logs of the tests that are running, of a run that was restored.
     pub fn recall_running(&self) {
         let mut running = self.running.lock();
-        for open in self.tests.all_open() {
+        for open in self.tests.open() {
             running.start(&open.id, &open.worker, open.started);
         }
     }

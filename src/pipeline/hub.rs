@@ -21,7 +21,7 @@ use super::output::{Mark, Output, OutputError, ToNothing};
 use crate::decode::clients::{Answer, Clients, Message, Zone};
 use crate::event::Timestamp;
 use crate::loki::limits::Limits;
-use crate::normalize::{RunEnd, Snapshot};
+use crate::normalize::{Normalizer, RunEnd, Snapshot};
 use crate::source::http::door::Job;
 
 /// How long nothing must have come before progress is looked at.
@@ -117,6 +117,13 @@ impl Hub {
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {
         self.open.set_limits(limits);
+        self
+    }
+
+    /// The same with runs that are given to `prepare` when they begin, and those that are on now.
+    #[must_use]
+    pub fn preparing(mut self, prepare: impl Fn(&mut Normalizer) + Send + 'static) -> Self {
+        self.open.set_prepare(Box::new(prepare));
         self
     }
 

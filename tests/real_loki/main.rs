@@ -20,6 +20,8 @@ mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod kills;
 #[cfg(test)]
 mod listen;
@@ -39,5 +41,8 @@ mod recorded;
 mod runs;
 #[cfg(test)]
 mod sample_runs;
+#[cfg(test)]
+#[path = "../common/twenty_runs.rs"]
+mod twenty_runs;
 #[cfg(test)]
 mod unchanging;

@@ -261,6 +261,8 @@ fn added(before: &Counters, after: &Counters) -> Counters {
         retried: less(after.retried, before.retried),
         unfinished: less(after.unfinished, before.unfinished),
         running: after.running,
+        // Reports are not seen beside earlier runs.
+        ..Counters::default()
     }
 }
 

@@ -102,6 +102,8 @@ pub(super) struct Open {
     pub(super) table: Table,
     pub(super) limits: Limits,
     pub(super) output: Tally,
+    /// Gives a run what is known of earlier ones.
+    prepare: Box<dyn Fn(&mut Normalizer) + Send>,
     /// For those who read logs beside the runs.
     beside: Beside,
     /// Runs that have ended, and until when their last lines may be read.
@@ -127,7 +129,20 @@ impl Table {
 
 impl Open {
     pub(super) fn new(table: Table, output: Tally) -> Self {
-        Self { table, limits: Limits::default(), output, beside: Beside::default(), leaving: Vec::new() }
+        Self {
+            table,
+            limits: Limits::default(),
+            output,
+            prepare: Box::new(|_| {}),
+            beside: Beside::default(),
+            leaving: Vec::new(),
+        }
+    }
+
+    /// Gives the runs, those that are on too, to `prepare`.
+    pub(super) fn set_prepare(&mut self, prepare: Box<dyn Fn(&mut Normalizer) + Send>) {
+        self.table.runs.values_mut().for_each(|run| prepare(&mut run.normalizer));
+        self.prepare = prepare;
     }
 
     /// Tells `beside` which runs are on.
@@ -238,6 +253,7 @@ impl Runs for Open {
         let is_told_after = facts.is_told_after;
         let mut normalizer = Normalizer::new(self.info(facts));
         normalizer.set_limits(self.limits.clone());
+        (self.prepare)(&mut normalizer);
         if !is_told_after {
             self.beside.join(&normalizer.info().run_id, normalizer.running());
         }
