@@ -57,6 +57,8 @@ const EXAMPLES: &[(&str, [&str; 3])] = &[
     ("loader-path", ["/flag", "/env", "/file"]),
     ("run-timeout", ["1m", "2m", "3m"]),
     ("baseline-branch", ["flag", "env", "file"]),
+    ("attachments-max", ["1GiB", "2GiB", "3GiB"]),
+    ("attachments-age", ["2h", "3h", "4h"]),
     ("hung-after", ["1m", "2m", "3m"]),
     ("known-failures", ["/flag", "/env", "/file"]),
     ("grafana-url", ["http://flag:1", "http://env:1", "http://file:1"]),

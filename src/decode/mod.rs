@@ -8,6 +8,7 @@ mod detect;
 mod document;
 mod excerpt;
 mod fields;
+mod format;
 mod gotest;
 mod gtest_json;
 mod gtest_stream;
@@ -35,8 +36,9 @@ mod time;
 mod wall;
 mod xml;
 
-pub use self::detect::{DETECT_LIMIT, Detection, Format, UnknownFormat, binary_format, detect};
+pub use self::detect::{DETECT_LIMIT, Detection, binary_format, detect};
 pub use self::document::{Broken, Document};
+pub use self::format::{Format, UnknownFormat};
 pub use self::wall::{Zone, utc};
 use crate::event::{Event, Fact, LogLine, Source};
 
