@@ -36,13 +36,16 @@ struct Shared {
     /// Where a history comes from that is not on this machine.
     rebuilder: Option<Rebuilder>,
     /// Histories in use, so that the runs of a daemon share them.
-    open: Mutex<HashMap<PathBuf, (Stamp, Weak<Past>, bool)>>,
+    open: Mutex<HashMap<PathBuf, InUse>>,
     /// True if other processes have no parts of the runs of this one.
     has_all: bool,
     has_complained: AtomicBool,
 }
 
+/// When a file was written, and its size.
 type Stamp = (Option<SystemTime>, u64);
+/// Of which file it is, and whether Loki was asked about it.
+type InUse = (Stamp, Weak<Past>, bool);
 
 /// The history of one run.
 struct OnDisk {

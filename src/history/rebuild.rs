@@ -24,6 +24,8 @@ const BUDGET: Duration = Duration::from_secs(2);
 /// cuts a range into hours, and asks for each by itself.
 const WINDOWS: [i64; 3] = [1, 7, 30];
 const DAY: i64 = 86_400 * 1_000_000_000;
+/// How long older runs may be looked for where newer ones were found.
+const MORE_RUNS: Duration = Duration::from_millis(400);
 /// Entries of runs that are looked at: starts and ends of shards and of other configurations are among them.
 const RUN_ENTRIES: usize = 1000;
 /// Events bring their own times, which may lie a little before or behind those of their run.
@@ -167,7 +169,9 @@ async fn runs_of(
     let mut to = now + MARGIN;
     for days in WINDOWS {
         let from = now - days * DAY;
-        match client.query_newest(&query, Timestamp(from), Timestamp(to), RUN_ENTRIES, left(until)).await {
+        // Where something was found, most of the time is left to its tests.
+        let patience = if rows.is_empty() { left(until) } else { left(until).min(MORE_RUNS) };
+        match client.query_newest(&query, Timestamp(from), Timestamp(to), RUN_ENTRIES, patience).await {
             Ok(page) => rows.extend(page),
             // What the narrower windows gave counts.
             Err(_) if !rows.is_empty() => return Ok((chosen(&rows, run, baseline), false)),
