@@ -34,7 +34,7 @@ fn bytes_that_are_no_utf_8_and_nul_bytes_take_no_line_with_them() {
         let line = following.line();
         let mut file = following.append("app.log");
         file.write_all(bad).unwrap();
-        writeln!(file, "| {line}").unwrap();
+        writeln!(file, "x {line}").unwrap();
     }
     following.until(6);
     following.whole("invalid UTF-8, NUL");
