@@ -141,7 +141,7 @@ impl Tail {
             Self { setup, follower, journal, output, marks, files: HashMap::new(), pen, report: TailReport::default() };
         if let Some(journal) = &mut tail.journal {
             // What is in doubt must not be forgotten if this process dies as well.
-            journal.begin(spool, saved.place, saved.pending.as_ref())?;
+            journal.begin(spool, &saved)?;
         }
         if let Some(batch) = saved.pending {
             tail.again(&batch)?;

@@ -192,7 +192,12 @@ impl Following {
     /// The same, and nothing may be lost or doubled.
     pub(crate) fn whole(&mut self, name: &str) -> Row {
         let row = self.row(name);
-        assert_eq!((row.lost, row.doubled), (0, 0), "{name}: {row:?}; {}", self.said());
+        let mut seen: BTreeMap<u64, (i64, String, String)> = BTreeMap::new();
+        let doubled = self.stored().into_iter().find_map(|entry| {
+            let earlier = seen.insert(number(&entry.2)?, entry.clone()).filter(|earlier| *earlier != entry)?;
+            Some((earlier, entry))
+        });
+        assert_eq!((row.lost, row.doubled), (0, 0), "{name}: {row:?}, {doubled:?}; {}", self.said());
         row
     }
 }

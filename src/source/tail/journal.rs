@@ -176,14 +176,16 @@ impl Journal {
         Ok((journal, saved))
     }
 
-    /// Begins anew with what is known, for a process whose spool has this name, and which makes `pending` again.
+    /// Begins anew with what is known, for a process whose spool has this name, and which makes what is pending again.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn begin(&mut self, spool: &str, place: Batch, pending: Option<&Batch>) -> Result<(), JournalError> {
+    pub fn begin(&mut self, spool: &str, saved: &Saved) -> Result<(), JournalError> {
         spool.clone_into(&mut self.spool);
-        self.place = Batch { parts: Vec::new(), ..place };
-        self.rewrite(pending)
+        // What was in doubt may have been settled since.
+        self.files.clone_from(&saved.files);
+        self.place = Batch { parts: Vec::new(), ..saved.place.clone() };
+        self.rewrite(saved.pending.as_ref())
     }
 
     /// A file is new, or more is known of it.
@@ -350,7 +352,7 @@ mod tests {
         let path = folder.path().join("app.journal");
         let (mut journal, saved) = Journal::open(&path, false).unwrap();
         assert!(saved.files.is_empty());
-        journal.begin("run.1", Batch::default(), None).unwrap();
+        journal.begin("run.1", &saved).unwrap();
         journal.file(known(1, 0)).unwrap();
         journal.batch(&batch(1, 0, 10)).unwrap();
         journal.batch(&batch(2, 10, 30)).unwrap();
@@ -360,12 +362,17 @@ mod tests {
         assert_eq!((saved.files[&1].done, saved.pending.clone()), (10, Some(batch(2, 10, 30))));
         assert_eq!(saved.spool, "run.1");
         // It stays in doubt if the next process dies before it made it again.
-        journal.begin("run.2", saved.place.clone(), saved.pending.as_ref()).unwrap();
+        journal.begin("run.2", &saved).unwrap();
         drop(journal);
-        let (_, again) = Journal::open(&path, false).unwrap();
+        let (mut journal, again) = Journal::open(&path, false).unwrap();
         assert_eq!(again.pending, Some(batch(2, 10, 30)));
         saved.settle();
         assert_eq!((saved.files[&1].done, saved.place.seq), (30, 6));
+        // What was settled by the spool's mark is settled for the process after this one, too.
+        journal.begin("run.3", &saved).unwrap();
+        drop(journal);
+        let (_, settled) = Journal::open(&path, false).unwrap();
+        assert_eq!((settled.files[&1].done, settled.place.seq, settled.pending), (30, 6, None));
     }
 
     #[test]
@@ -373,7 +380,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.journal");
         let (mut journal, _) = Journal::open(&path, false).unwrap();
-        journal.begin("run.1", Batch::default(), None).unwrap();
+        journal.begin("run.1", &Saved::default()).unwrap();
         journal.file(known(1, 0)).unwrap();
         for number in 1..20_000 {
             let batch = batch(number, number, number + 1);
