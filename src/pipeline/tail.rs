@@ -8,7 +8,6 @@ mod pen;
 use std::collections::{BTreeMap, HashMap};
 use std::io::PipeReader;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -355,7 +354,7 @@ impl Tail {
                 self.feed(part.file, &bytes, Instant::now());
                 self.flush(part.file, true);
             } else {
-                let path = self.follower.place(part.file).map(|place| place.path).unwrap_or_else(PathBuf::new);
+                let path = self.follower.place(part.file).map(|place| place.path).unwrap_or_default();
                 tracing::warn!("{}: bytes {} to {} are gone; they may be in Loki", path.display(), part.from, part.to);
             }
             self.pen.go_to(first + part.entries);
