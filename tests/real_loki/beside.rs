@@ -141,8 +141,11 @@ async fn push(loki: &Loki, labels: &[(String, String)], time: i64, line: &str, m
     loki.push(&labels, time, line, &metadata).await;
 }
 
+/// Time, text and metadata of a record.
+type Told = (i64, String, Vec<(String, String)>);
+
 /// Time, text and metadata of each record of a log.
-fn records(log: &Path, rules: &Rules, beside: &Beside) -> Vec<(i64, String, Vec<(String, String)>)> {
+fn records(log: &Path, rules: &Rules, beside: &Beside) -> Vec<Told> {
     let mut found = Vec::new();
     let read_at = Timestamp(now());
     let mut out = |record: Record<'_>| {
