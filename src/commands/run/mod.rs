@@ -4,6 +4,7 @@ mod child;
 mod gotext;
 mod inject;
 mod listeners;
+mod recognise;
 
 use std::ffi::OsString;
 use std::io;
@@ -23,7 +24,8 @@ use crate::pipeline::feed::{Feed, Handler, PassThrough};
 use crate::source::Source;
 use crate::source::follow::Follow;
 use child::{Child, Ended};
-use inject::{Injection, Place, Runner, recognise, wants_json, with_listener, without_listener};
+use inject::{Channel, Injection, Place, wants_json, with_listener, without_listener};
+use recognise::{Recognised, Runner, recognise};
 
 /// Runs `argv` and ends with its exit code, whatever becomes of the delivery. Without `injection` the command is run as it
 /// is: its output lines are log lines, and its exit code is the result.
@@ -31,24 +33,26 @@ use inject::{Injection, Place, Runner, recognise, wants_json, with_listener, wit
 /// # Errors
 /// Before the command was started only: no such command, no spool.
 pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Result<ExitCode, Failure> {
-    let runner = if injection { recognise(argv) } else { Runner::Plain };
-    let mut info = run_info(settings, runner.label());
+    let directory = std::env::current_dir().unwrap_or_default();
+    let found =
+        if injection { recognise(argv, &directory) } else { Recognised { runner: Runner::Plain, words: Vec::new() } };
+    let mut info = run_info(settings, found.runner.label());
     info.command = argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let limits = limits(settings).await;
     let opened = Opened::new(settings, &limits)?;
     let name = opened.name().to_owned();
     let mut events = None;
-    let mut plan = match runner {
-        Runner::Robot | Runner::Pytest => {
+    let mut plan = match found.runner.listener() {
+        Some(format) => {
             let file = events.insert(opened.event_file(settings, &info)?);
             let lock =
                 file.lock_to_inherit().map_err(|e| Failure::new(Exit::Spool, "no descriptor is left").cause(&e))?;
             let listeners = listeners::install(&settings.state_dir)
                 .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
             let place = Place { listeners, events: file.path.clone(), lock, run_id: &info.run_id };
-            with_listener(runner, argv, place, |name| std::env::var_os(name))
+            with_listener(&found, format, argv, place, |name| std::env::var_os(name))
         }
-        Runner::GoTest | Runner::Plain => without_listener(runner, argv, &info.run_id),
+        None => without_listener(found.runner, argv, &info.run_id),
     };
     let (child, feeds) = start(&plan, argv).inspect_err(|_| Opened::remove_event_file(&name, settings))?;
     // The command has its own.
@@ -82,24 +86,22 @@ async fn attend(mut child: Child, session: &Session, mut line: StatusLine) -> Re
 fn start(plan: &Injection, typed: &[OsString]) -> Result<(Child, Vec<Feed>), Failure> {
     let no_pipe = |e: io::Error| Failure::new(Exit::Spool, "cannot make a pipe").cause(&e);
     let spawn = |out, err| Child::start(&plan.argv, &plan.env, out, err);
-    match plan.runner {
-        // Their output is not touched at all: a run must outlive testwire, and a terminal stays a terminal for it.
-        Runner::Robot | Runner::Pytest => {
-            let format = if plan.runner == Runner::Robot { Format::Robot } else { Format::Pytest };
-            Ok((spawn(None, None)?, vec![follow(&plan.events, format)]))
-        }
-        Runner::GoTest => {
+    match plan.channel {
+        Channel::File(format) => Ok((spawn(None, None)?, vec![follow(&plan.events, format)])),
+        Channel::Stdout(format) => {
             let (reader, writer) = io::pipe().map_err(no_pipe)?;
             let child = spawn(Some(writer), None)?;
-            let feed = Feed::new(source(reader), Handler::decoder(Format::GoTest));
-            let feed = if wants_json(typed) {
-                feed.with_tee(PassThrough(io::stdout()))
-            } else {
-                feed.with_tee(gotext::GoText::new(gotext::Style::of(typed), io::stdout(), io::stderr()))
+            let feed = Feed::new(source(reader), Handler::decoder(format));
+            let feed = match format {
+                Format::GoTest if wants_json(typed) => feed.with_tee(PassThrough(io::stdout())),
+                Format::GoTest => {
+                    feed.with_tee(gotext::GoText::new(gotext::Style::of(typed), io::stdout(), io::stderr()))
+                }
+                _ => feed,
             };
             Ok((child, vec![feed]))
         }
-        Runner::Plain => {
+        Channel::Shown(_) => {
             let (out_reader, out_writer) = io::pipe().map_err(no_pipe)?;
             let (err_reader, err_writer) = io::pipe().map_err(no_pipe)?;
             let child = spawn(Some(out_writer), Some(err_writer))?;
