@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use memchr::memchr_iter;
 
+use super::cargo::Cargo;
 use super::gotest::{self, GoTest};
 use super::pytest::{self, Pytest};
 use super::robot::{self, Robot};
@@ -28,11 +29,13 @@ pub enum Format {
     ReportLog,
     /// `go test -json`, `go tool test2json`.
     GoTest,
+    /// What `cargo test` prints.
+    Cargo,
 }
 
 impl Format {
     /// Every format there is.
-    pub const ALL: &[Self] = &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest];
+    pub const ALL: &[Self] = &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest, Self::Cargo];
 
     /// What it is called on the command line.
     pub fn as_str(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Format {
             Self::Pytest => "pytest",
             Self::ReportLog => "reportlog",
             Self::GoTest => "gotest",
+            Self::Cargo => "cargo",
         }
     }
 
@@ -52,6 +56,7 @@ impl Format {
             Self::Robot => Box::new(Robot::default()),
             Self::Pytest | Self::ReportLog => Box::new(Pytest::default()),
             Self::GoTest => Box::new(GoTest::default()),
+            Self::Cargo => Box::new(Cargo::default()),
         }
     }
 }

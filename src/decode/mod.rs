@@ -1,5 +1,6 @@
 //! Bytes of a runner → [`Event`]s: one file per format, pure state machines without I/O or clock.
 
+mod cargo;
 pub mod clients;
 mod detect;
 mod excerpt;
@@ -11,6 +12,7 @@ mod robot;
 mod testwire;
 mod time;
 
+pub use self::cargo::streams as cargo_streams;
 pub use self::detect::{DETECT_LIMIT, Detection, Format, UnknownFormat, detect};
 use crate::event::{Event, Fact, LogLine, Source};
 

@@ -77,6 +77,7 @@ pub(super) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) 
     match runner {
         Runner::GoTest => go_test(&mut plan),
         Runner::Nextest => nextest(&mut plan),
+        Runner::CargoTest => cargo_test(&mut plan),
         _ => {}
     }
     plan
@@ -91,6 +92,12 @@ fn go_test(plan: &mut Injection) {
             plan.note = "added -json to go test; its output is shown as text".into();
         }
     }
+}
+
+/// The harness's lines say all but when a test starts; words of the user's that change them are left alone.
+fn cargo_test(plan: &mut Injection) {
+    plan.channel = Channel::Shown(Some(Format::Cargo));
+    plan.note = "the lines of cargo test are read as they come".into();
 }
 
 /// What nextest prints for people is on standard error; standard output is free for its messages, unless tests write there
@@ -110,7 +117,7 @@ fn nextest(plan: &mut Injection) {
         plan.argv.insert(at + 2, "--message-format=libtest-json-plus".into());
         plan.env.push(("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1".into()));
         plan.channel = Channel::Stdout(format);
-        plan.note = "added --message-format to nextest; its text is on standard error, as always".into();
+        plan.note = "added --message-format to nextest, which then shows stdout and stderr of a failure as one".into();
     }
 }
 
