@@ -8,23 +8,23 @@ const { Names, failureOf } = require('./testwire_events.cjs');
 
 exports.listen = (events, runner) => {
   const names = new Names();
-  const ids = new WeakMap();
+  const ids = new Map();
   let open = null;
 
   const suite = (test) => (test.file ? path.relative(process.cwd(), test.file) : undefined);
   const attempt = (test) => (typeof test.currentRetry === 'function' ? test.currentRetry() : (test._currentRetry ?? 0)) + 1;
-  // A retry is a clone that knows what it is a clone of.
+  // A retry is a clone that knows what it is a clone of. In parallel mode each event has an object of its own, and the same key.
   const original = (test) => {
-    let first = test;
-    while (typeof first.retriedTest === 'function' && first.retriedTest()) first = first.retriedTest();
-    return first;
+    const before = typeof test.retriedTest === 'function' ? test.retriedTest() : test.$$retriedTest;
+    return before ? original(before) : test;
   };
   const id = (test) => {
     const first = original(test);
-    let found = ids.get(first);
+    const key = first.id ?? first.__mocha_id__ ?? first;
+    let found = ids.get(key);
     if (found === undefined) {
-      found = names.next(first.fullTitle());
-      ids.set(first, found);
+      found = names.next(typeof first.fullTitle === 'function' ? first.fullTitle() : first.$$fullTitle);
+      ids.set(key, found);
     }
     return found;
   };

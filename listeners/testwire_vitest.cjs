@@ -11,6 +11,7 @@ class Reporter {
     this.context = context;
     this.ids = new Map();
     this.names = new Names();
+    this.ended = new Set();
   }
 
   /* `file`, or `project > file` where there are several projects. */
@@ -33,6 +34,7 @@ class Reporter {
     // In watch mode each run begins with it.
     this.names = new Names();
     this.ids.clear();
+    this.ended = new Set();
   }
 
   onTestModuleCollected(testModule) {
@@ -72,6 +74,7 @@ class Reporter {
 
   onTestModuleEnd(testModule) {
     const suite = this.suite(testModule);
+    this.ended.add(testModule.id);
     for (const inner of testModule.children.allSuites()) {
       for (const error of inner.errors()) {
         const { message } = failureOf(error);
@@ -95,7 +98,9 @@ class Reporter {
     this.events.write({ event: 'log', test, source, text: plain(content), time: time ?? undefined });
   }
 
-  onTestRunEnd(_, errors, reason) {
+  onTestRunEnd(modules, errors, reason) {
+    // A file that cannot be loaded has no end of its own.
+    for (const testModule of modules ?? []) if (!this.ended.has(testModule.id)) this.onTestModuleEnd(testModule);
     const messages = (errors ?? []).map((error) => `unhandled error: ${failureOf(error).message}`);
     const failed = messages.length > 0 || reason === 'failed';
     this.events.write({
