@@ -71,7 +71,8 @@ if [ "$wanted" != "$(cat "$js/installed.txt" 2>/dev/null)" ]; then
     rm -rf "$js"
     mkdir -p "$js"
     cp tests/projects/js/package.json tests/projects/js/package-lock.json "$js"
-    (cd "$js" && npm ci --no-audit --no-fund --loglevel=error)
+    # Not `npm ci`: the lock names the packages of this platform only where a registry has no others.
+    (cd "$js" && npm install --no-save --no-audit --no-fund --loglevel=error)
     printf '%s\n' "$wanted" >"$js/installed.txt"
 fi
 export TESTWIRE_TEST_NODE=$js

@@ -42,8 +42,8 @@ fn run_it(command: &mut Command) -> Done {
 fn numberless(text: &str) -> String {
     let mut out = String::new();
     for line in text.split_inclusive('\n') {
-        let line = line.split_once(", estimated").map_or(line, |(before, _)| before);
-        let mut rest = line;
+        let mut rest = line.split_once(", estimated").map_or(line, |(before, _)| before);
+        let cut = rest.len() < line.len();
         while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
             let (before, number) = rest.split_at(at);
             out.push_str(before);
@@ -52,6 +52,7 @@ fn numberless(text: &str) -> String {
             rest = rest.strip_prefix("ms").or_else(|| rest.strip_prefix('s')).unwrap_or(rest);
         }
         out.push_str(rest);
+        out.push_str(if cut { "\n" } else { "" });
     }
     // Where durations are shown by colour or not at all.
     out.replace("\x1b[31m (N)\x1b[0m", "").replace("\x1b[33m (N)\x1b[0m", "").replace(" (N)", "").replace(" (N s)", "")
