@@ -260,6 +260,6 @@ mod tests {
             assert_eq!(format.to_possible_value().unwrap().get_name(), format.to_string());
         }
         let error = "tapp".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(error, "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest");
+        assert_eq!(error, "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, cargo");
     }
 }
