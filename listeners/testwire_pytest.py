@@ -4,7 +4,8 @@
 
 For pytest 7, 8 and 9, with and without xdist, rerunfailures and subtests.
 
-The environment variable TESTWIRE_EVENTS names the file that events are appended to; without it nothing is done.
+The environment variable TESTWIRE_EVENTS names the file that events are appended to, or TESTWIRE_URL the `testwire listen`
+that they are sent to; without both nothing is done.
 
 Events are those of pytest-reportlog, less what nobody needs and with what it lacks. Times are seconds since the
 epoch, durations are seconds. Fields in brackets are left out when there is nothing to say.
@@ -34,7 +35,7 @@ from collections import Counter
 
 import pytest
 
-from testwire_events import EventFile, claim, release, safe_text
+from testwire_events import claim, events_at, release, safe_text
 
 _NAMES_PER_LINE = 1000  # keeps a line of Collected around 100 KB
 _NOT_TAGS = frozenset(("parametrize", "usefixtures", "filterwarnings", "skip", "skipif", "xfail"))
@@ -43,7 +44,7 @@ _NOT_TAGS = frozenset(("parametrize", "usefixtures", "filterwarnings", "skip", "
 def pytest_configure(config):
     worker = getattr(config, "workerinput", None)
     if worker is None:
-        path = claim()
+        path = claim("pytest")
         recorder = path and _Controller(path)
     else:
         # Only the controller knows whether this session is one that is reported.
@@ -66,7 +67,7 @@ class _Recorder:
     _time = staticmethod(time.time)
 
     def __init__(self, path, worker_id):
-        self.events = EventFile(path, lambda count: self._record("Dropped", count=count, time=self._time()))
+        self.events = events_at(path, lambda count: self._record("Dropped", count=count, time=self._time()))
         self._worker_id = worker_id
         self._item = None
         self._calls = {}  # phase → its start and stop; reports have them only since pytest 8
@@ -190,7 +191,7 @@ class _Controller(_Recorder):
 
     def __init__(self, path):
         super().__init__(path, "")
-        self._path = os.path.abspath(path)
+        self._path = path
         self._xdist = False
         self._collected = False
         self._end = ""

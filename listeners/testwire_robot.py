@@ -5,7 +5,8 @@
 For Robot Framework 5, 6 and 7, also under pabot. `Keywords` reports keywords where listener API 3 cannot (Robot
 before 7) and does nothing elsewhere, so both can always be given.
 
-The environment variable TESTWIRE_EVENTS names the file that events are appended to; without it nothing is done.
+The environment variable TESTWIRE_EVENTS names the file that events are appended to, or TESTWIRE_URL the `testwire listen`
+that they are sent to; without both nothing is done.
 
 Every event has `event` (its name), `pid` and `ts` (when it was written). Times are ISO 8601 with microseconds and zone,
 `elapsed` is in seconds. Fields in brackets are left out when there is nothing to say.
@@ -34,7 +35,7 @@ import robot.errors
 from robot.libraries.BuiltIn import BuiltIn
 from robot.version import VERSION
 
-from testwire_events import EventFile, claim, release, safe_text
+from testwire_events import claim, events_at, release, safe_text
 
 _MAX_NAMES = 20000
 _HAS_BODY_ITEMS = int(VERSION.split(".")[0]) >= 7
@@ -103,9 +104,9 @@ class _Run:
         self.joined = set()  # kinds of listeners that report this run
         self._described = False
         self._pid = os.getpid()
-        path = claim()
+        path = claim("robot")
         if path:
-            self.events = EventFile(path, lambda count: self._record("dropped", count=count), _LET_THROUGH)
+            self.events = events_at(path, lambda count: self._record("dropped", count=count), _LET_THROUGH)
 
     def _record(self, event, **fields):
         record = {"event": event, "pid": self._pid, "ts": _iso(datetime.now())}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Env, Place, Settings, Typed};
+use crate::config::{Begin, Env, Name, Place, Settings, TailSource, Typed};
 use crate::decode::Format;
 use crate::exit::Failure;
 
@@ -26,6 +26,8 @@ pub enum Invocation {
         command: Vec<OsString>,
         /// Run it as it is.
         no_inject: bool,
+        /// Logs to follow meanwhile.
+        tails: Vec<TailSource>,
     },
     /// Ship events from stdin.
     Pipe {
@@ -42,6 +44,15 @@ pub enum Invocation {
     Listen {
         /// Settings.
         settings: Box<Settings>,
+        /// Only ask the daemon at the address whether it takes events.
+        health: bool,
+    },
+    /// Follow log files until stopped.
+    Tail {
+        /// Settings.
+        settings: Box<Settings>,
+        /// What was typed; empty: what the file of settings says.
+        tails: Vec<TailSource>,
     },
     /// Play a run.
     Demo {
@@ -69,12 +80,38 @@ pub enum Invocation {
         /// How many days back to look.
         days: u16,
     },
-    /// Send refused entries again.
+    /// List the runs in Loki.
+    Runs {
+        /// Settings.
+        settings: Box<Settings>,
+        /// How many days back to look.
+        days: u16,
+        /// At most so many.
+        most: u16,
+        /// As JSON.
+        json: bool,
+    },
+    /// Compare two runs in Loki.
+    Diff {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Ids of the run before and the one after; of the latter alone, or of none.
+        runs: Vec<String>,
+        /// How many days back to look.
+        days: u16,
+        /// As JSON.
+        json: bool,
+    },
+    /// Ship finished reports, or refused entries again.
     Import {
         /// Settings.
         settings: Box<Settings>,
-        /// Files of refused entries; at least one.
+        /// Files, patterns and directories; at least one.
         files: Vec<PathBuf>,
+        /// Format of all of them; `None`: found out.
+        format: Option<Format>,
+        /// Say what each file is taken for.
+        explain: bool,
     },
     /// Deliver what dead processes left.
     Flush {
@@ -119,6 +156,9 @@ enum Command {
         /// Run the command as it is: add no listener, take its output lines for log entries
         #[arg(long)]
         no_inject: bool,
+        /// A log to follow while it runs, or a pattern of logs; repeatable
+        #[arg(long, value_name = "FILE")]
+        tail: Vec<PathBuf>,
         #[command(flatten)]
         typed: Typed,
         /// The test command and its arguments, behind `--`
@@ -135,9 +175,22 @@ enum Command {
     ///
     /// Listeners and other clients post events while tests run, and testwire ships them to Loki. An event is answered when
     /// testwire holds it; no answer waits for Loki. SIGTERM and SIGINT end it: open requests are finished, and what waits is
-    /// delivered as far as the drain timeout allows.
+    /// delivered as far as the drain timeout allows. Runs that are on wait for the next start. SIGHUP reads the settings
+    /// anew: tokens, --run-timeout, --max-body, --loader-path, --project, --env and --attr; it says what needs a restart.
     #[command(after_long_help = examples::LISTEN, after_help = examples::MORE)]
-    Listen(ListenTyped),
+    Listen {
+        /// Ask a running daemon at the address whether it takes events, and end with 0 if so, else with 4
+        #[arg(long)]
+        health: bool,
+        #[command(flatten)]
+        typed: ListenTyped,
+    },
+    /// Follow log files
+    ///
+    /// Ships every line that is written to the files, through rotation, truncation and restarts, until SIGTERM or SIGINT. How
+    /// far each file was read is kept in the state directory. Without FILE, what [[tail]] in testwire.toml names is followed.
+    #[command(after_long_help = examples::TAIL, after_help = examples::MORE)]
+    Tail(TailArgs),
     /// Play a realistic run, in the terminal and into Loki
     ///
     /// Three runners with failures, retries and logs. Needs nothing; with a Loki at hand the run is shipped there.
@@ -176,16 +229,56 @@ enum Command {
         #[command(flatten)]
         typed: Typed,
     },
-    /// Send entries again that Loki refused, once the cause is mended
+    /// List the runs in Loki, the newest first
+    #[command(after_long_help = examples::RUNS, after_help = examples::MORE)]
+    Runs {
+        /// How many days back to look
+        #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u16).range(1..))]
+        days: u16,
+        /// List no more than so many
+        #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
+        most: u16,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// Say what changed between two runs in Loki
     ///
-    /// Takes files that testwire keeps in rejected/ below the state directory, where each refused entry stands with Loki's
-    /// answer; and what --output ndjson prints. Nothing else yet: no reports, no event files. A file whose entries are in the
-    /// spool is renamed to FILE.sent; what is refused again is kept in rejected/ again.
+    /// Newly failing, fixed, slower, missing and new tests. Without ids the last two runs of the project that have ended are
+    /// compared, if they have the same environment and runner; with one id, that run with the one before it.
+    #[command(after_long_help = examples::DIFF, after_help = examples::MORE)]
+    Diff {
+        /// Ids of the run before and of the run after
+        #[arg(value_name = "RUN", num_args = 0..=2)]
+        runs: Vec<String>,
+        /// How many days back to look
+        #[arg(long, value_name = "N", default_value = "30", value_parser = clap::value_parser!(u16).range(1..))]
+        days: u16,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        typed: Typed,
+    },
+    /// Ship finished reports and old event files, with their own times
+    ///
+    /// Takes files, patterns and directories, also gzipped and zipped. A report is a run; the TEST-*.xml of a folder are one
+    /// run, and with --run-id all files are. What an entry says depends on the reports alone, so importing them again changes
+    /// nothing. Entries that Loki refused (rejected/*.ndjson below the state directory) are sent again as they are, once the
+    /// cause is mended; their file is then renamed to FILE.sent.
     #[command(after_long_help = examples::IMPORT, after_help = examples::MORE)]
     Import {
-        /// Files of refused entries: rejected/*.ndjson
+        /// Reports, event files, refused entries, or directories with reports
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// Format of the files [default: found out from the first bytes of each]
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<Format>,
+        /// Say what each file is taken for, and why
+        #[arg(long)]
+        explain: bool,
         #[command(flatten)]
         typed: Typed,
     },
@@ -226,6 +319,21 @@ struct PipeArgs {
     /// Exit with 0 although the run failed
     #[arg(long)]
     no_fail: bool,
+    #[command(flatten)]
+    typed: Typed,
+}
+
+#[derive(Debug, Args)]
+struct TailArgs {
+    /// Files, directories and patterns such as 'logs/*.log'
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Name of the log, for the label source [default: the first file's name without its ending]
+    #[arg(long, value_name = "NAME")]
+    source: Option<Name>,
+    /// Where files are begun that testwire does not know yet [default: start]
+    #[arg(long, value_name = "WHERE")]
+    from: Option<Begin>,
     #[command(flatten)]
     typed: Typed,
 }
@@ -278,16 +386,31 @@ where
     let cli = Cli::try_parse_from(args).map_err(|error| Refusal::CommandLine(with_dashes_tip(error)))?;
     let load = |typed: &Typed| Settings::load(typed, env, place).map(Box::new).map_err(Refusal::Settings);
     Ok(match cli.command {
-        Command::Run { no_inject, typed, command } => Invocation::Run { settings: load(&typed)?, command, no_inject },
+        Command::Run { no_inject, tail, typed, command } => {
+            let source = |path: &PathBuf| TailSource::typed(std::slice::from_ref(path), None, Begin::End, place);
+            let tails: Result<Vec<_>, _> = tail.iter().map(source).collect();
+            let tails = tails.map_err(|error| Refusal::Settings(error.into()))?.into_iter().flatten().collect();
+            Invocation::Run { settings: load(&typed)?, command, no_inject, tails }
+        }
         Command::Pipe(PipeArgs { format, tee, no_fail, typed }) => {
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail }
         }
-        Command::Listen(ListenTyped(typed)) => Invocation::Listen { settings: load(&typed)? },
+        Command::Listen { health, typed: ListenTyped(typed) } => Invocation::Listen { settings: load(&typed)?, health },
+        Command::Tail(TailArgs { files, source, from, typed }) => {
+            let begin = from.unwrap_or_default();
+            let tails =
+                TailSource::typed(&files, source, begin, place).map_err(|error| Refusal::Settings(error.into()))?;
+            Invocation::Tail { settings: load(&typed)?, tails }
+        }
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
         Command::Audit { run, days, typed } => Invocation::Audit { settings: load(&typed)?, run, days },
-        Command::Import { files, typed } => Invocation::Import { settings: load(&typed)?, files },
+        Command::Runs { days, most, json, typed } => Invocation::Runs { settings: load(&typed)?, days, most, json },
+        Command::Diff { runs, days, json, typed } => Invocation::Diff { settings: load(&typed)?, runs, days, json },
+        Command::Import { files, format, explain, typed } => {
+            Invocation::Import { settings: load(&typed)?, files, format, explain }
+        }
         Command::Flush { typed } => Invocation::Flush { settings: load(&typed)? },
         Command::Status { json, typed } => Invocation::Status { settings: load(&typed)?, json },
         Command::Completions { shell } => Invocation::Completions { shell },

@@ -24,6 +24,7 @@ pub mod place;
 mod resolve;
 pub mod secret;
 pub mod setting;
+pub mod tail;
 pub mod value;
 pub mod zone;
 
@@ -32,6 +33,7 @@ pub use error::{ConfigError, Origin};
 pub use file::File;
 pub use place::Place;
 pub use secret::Auth;
+pub use tail::{Begin, Encoding, Multiline, TailSource};
 pub use value::{Attribute, BaseUrl, Bytes, Name, Tenant};
 pub use zone::Zone;
 
@@ -78,6 +80,10 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// The daemon.
     pub listen: Listen,
+    /// The logs that are followed.
+    pub tails: Vec<TailSource>,
+    /// What is told beside earlier runs.
+    pub history: History,
     /// Where entries go.
     pub output: Output,
     /// Zone of times that name none.
@@ -109,6 +115,21 @@ pub struct Listen {
     pub run_timeout: Duration,
     /// Another path at which pytest-rt and nose2rt are heard.
     pub loader_path: Option<String>,
+    /// Most bytes of attachments; the oldest go first.
+    pub attachments_max: u64,
+    /// How long attachments are kept.
+    pub attachments_age: Duration,
+}
+
+/// What is told beside earlier runs.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Branch whose runs count where the own branch has none in Loki.
+    pub baseline_branch: Name,
+    /// After how long a running test counts as hung; at least a second.
+    pub hung_after: Duration,
+    /// File of failures that are known; not read yet.
+    pub known_failures: Option<PathBuf>,
 }
 
 /// Where Loki is and how to talk to it.

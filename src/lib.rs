@@ -28,6 +28,7 @@
 //! - [`decode`]: lines → events, one state machine for each format; which format it is.
 //! - [`event`]: what happened, as plain data.
 //! - [`normalize`]: events → entries; the run's state, counters, attempts, failure signatures.
+//! - [`history`]: the last results of each test, on disk and from Loki; what a result means beside them.
 //! - [`spool`]: the durable queue: segments, cursor, one writer.
 //! - [`ship`]: spool → batches → pushes → commit; retries, bisection of refused batches, rejected entries.
 //! - [`loki`]: entries, wire messages, one push and what its answer means, queries.
@@ -50,6 +51,7 @@ pub mod config;
 pub mod decode;
 pub mod event;
 pub mod exit;
+pub mod history;
 pub mod loki;
 pub mod names;
 pub mod normalize;

@@ -17,15 +17,21 @@ fn main() -> ExitCode {
 
 fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
     match invocation {
-        Invocation::Run { settings, command, no_inject } => {
-            serve(&settings, commands::run::run(&settings, &command, !no_inject))
+        Invocation::Run { settings, command, no_inject, tails } => {
+            serve(&settings, commands::run::run(&settings, &command, !no_inject, &tails))
         }
         Invocation::Pipe { settings, format, tee, no_fail } => {
             let options = commands::pipe::Options { format, tee, no_fail };
             serve(&settings, async { commands::pipe::pipe(&settings, options).await.map(ExitCode::from) })
         }
-        Invocation::Listen { settings } => {
-            serve(&settings, async { commands::listen::listen(&settings).await.map(ExitCode::from) })
+        Invocation::Listen { settings, health: true } => {
+            serve(&settings, async { commands::health::health(&settings).await.map(ExitCode::from) })
+        }
+        Invocation::Listen { settings, health: false } => {
+            serve(&settings, async { commands::listen::listen(&settings, reloaded).await.map(ExitCode::from) })
+        }
+        Invocation::Tail { settings, tails } => {
+            serve(&settings, async { commands::tail::tail(&settings, tails).await.map(ExitCode::from) })
         }
         Invocation::Demo { settings } => serve(&settings, commands::demo::demo(&settings)),
         Invocation::Check { settings, config: true } => Ok(print(settings.table().as_bytes())),
@@ -35,8 +41,15 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Audit { settings, run, days } => {
             serve(&settings, async { commands::audit::audit(&settings, &run, days).await.map(ExitCode::from) })
         }
-        Invocation::Import { settings, files } => {
-            serve(&settings, async { commands::import::import(&settings, &files).await.map(ExitCode::from) })
+        Invocation::Runs { settings, days, most, json } => serve(&settings, async {
+            commands::runs::runs(&settings, days, most.into(), json).await.map(ExitCode::from)
+        }),
+        Invocation::Diff { settings, runs, days, json } => {
+            serve(&settings, async { commands::diff::diff(&settings, &runs, days, json).await.map(ExitCode::from) })
+        }
+        Invocation::Import { settings, files, format, explain } => {
+            let options = commands::import::Options { files, format, explain };
+            serve(&settings, async { commands::import::import(&settings, &options).await.map(ExitCode::from) })
         }
         Invocation::Flush { settings } => {
             serve(&settings, async { commands::flush::flush(&settings).await.map(ExitCode::from) })
@@ -46,6 +59,14 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             commands::dashboards::export(&directory).map(|()| Exit::Ok.into())
         }
         Invocation::Completions { shell } => Ok(print(&cli::completions(shell))),
+    }
+}
+
+/// The settings of `listen` as they are now.
+fn reloaded() -> Result<Settings, Failure> {
+    match cli::parse()? {
+        Invocation::Listen { settings, .. } => Ok(*settings),
+        _ => Err(Failure::new(Exit::Usage, "these are no arguments of listen")),
     }
 }
 

@@ -87,6 +87,21 @@ pub mod source {
     pub const RUNNER: &str = "runner";
 }
 
+/// Values of the metadata `change`.
+pub mod change {
+    /// It fails, and did not before; also if it was never seen before.
+    pub const NEW_FAILURE: &str = "new_failure";
+    /// It fails, and did before.
+    pub const STILL_FAILING: &str = "still_failing";
+    /// It passes, and failed before.
+    pub const FIXED: &str = "fixed";
+    /// It was never seen before, and does not fail.
+    pub const NEW_TEST: &str = "new_test";
+
+    /// Every change there is.
+    pub const ALL: &[&str] = &[NEW_FAILURE, STILL_FAILING, FIXED, NEW_TEST];
+}
+
 /// Names of structured metadata.
 pub mod meta {
     /// One invocation of a runner.
@@ -115,6 +130,12 @@ pub mod meta {
     pub const SIGNATURE: &str = "signature";
     /// Number of tests that were running on the host when the line was written.
     pub const TESTS_RUNNING: &str = "tests_running";
+    /// Trace or request id that a log line names.
+    pub const TRACE_ID: &str = "trace_id";
+    /// `stderr` of a container; its standard output is not named.
+    pub const STREAM: &str = "stream";
+    /// File of a log, where its source has several.
+    pub const FILE: &str = "file";
     /// Piece of a line that was too long for one entry: `2/3`.
     pub const PART: &str = "part";
     /// Machine.
@@ -140,6 +161,21 @@ pub mod meta {
     /// Exit code of the wrapped command.
     pub const EXIT_CODE: &str = "exit_code";
 
+    /// Result of the same test before this one.
+    pub const PREVIOUS: &str = "previous";
+    /// What the result means beside the one before; see [`super::change`].
+    pub const CHANGE: &str = "change";
+    /// Milliseconds that the test usually takes.
+    pub const EXPECTED_MS: &str = "expected_ms";
+    /// Milliseconds more than it usually takes, where that is beyond its usual spread.
+    pub const SLOWER_BY: &str = "slower_by";
+    /// How often the test went from failing to passing or back among its last 20 results; only above 0.
+    pub const FLAKY_SCORE: &str = "flaky_score";
+    /// `true`: the test runs far longer than ever. `false`, on its end: not any more.
+    pub const HUNG: &str = "hung";
+    /// `true`: a failure that somebody knows of. On progress and run entries, how many there are.
+    pub const KNOWN: &str = "known";
+
     /// Counters of progress and run-end entries.
     pub mod counter {
         /// Tests announced.
@@ -164,6 +200,14 @@ pub mod meta {
         pub const RETRIED: &str = "retried";
         /// Tests that started and never ended.
         pub const UNFINISHED: &str = "unfinished";
+        /// Tests that fail and did not before; on runs with a history only, like the three below.
+        pub const NEW_FAILURES: &str = "new_failures";
+        /// Tests that pass and failed before.
+        pub const FIXED: &str = "fixed";
+        /// Tests that fail and failed before.
+        pub const STILL_FAILING: &str = "still_failing";
+        /// Tests that were never seen before and do not fail.
+        pub const NEW_TESTS: &str = "new_tests";
         /// Tests under way.
         pub const RUNNING: &str = "running";
         /// Milliseconds since the run's start.
@@ -190,6 +234,10 @@ pub mod meta {
             FLAKY,
             RETRIED,
             UNFINISHED,
+            NEW_FAILURES,
+            FIXED,
+            STILL_FAILING,
+            NEW_TESTS,
             RUNNING,
             ELAPSED_MS,
             ETA_MS,
@@ -214,6 +262,9 @@ pub mod meta {
         MESSAGE,
         SIGNATURE,
         TESTS_RUNNING,
+        TRACE_ID,
+        STREAM,
+        FILE,
         PART,
         HOST,
         USER,
@@ -223,6 +274,13 @@ pub mod meta {
         ENTRIES,
         EVENT_TIME,
         EXIT_CODE,
+        PREVIOUS,
+        CHANGE,
+        EXPECTED_MS,
+        SLOWER_BY,
+        FLAKY_SCORE,
+        HUNG,
+        KNOWN,
         VALUE,
         UNIT,
     ];

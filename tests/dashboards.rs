@@ -347,7 +347,8 @@ fn queries_parse(_: &str, dashboard: &Value) -> Found {
         }
         for selector in query.expr.split("{service_name").skip(1) {
             let head = selector.split('}').next().unwrap_or_default();
-            let narrow = ["=~\"$project\"", "env=~\"$env\"", "runner=~\"$runner\"", "kind=\""];
+            // Logs of applications belong to the runs of all runners: `runner=~"$runner|app"`.
+            let narrow = ["=~\"$project\"", "env=~\"$env\"", "runner=~\"$runner", "kind=\""];
             expect(
                 &mut found,
                 narrow.iter().all(|part| head.contains(part)),

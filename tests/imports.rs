@@ -19,7 +19,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("source", &["event", "decode::clients"]),
     ("decode", &["event", "names"]),
     // Normalize makes entries that fit; `Stream`, `Entry` and `Limits` are plain.
-    ("normalize", &["event", "names", "loki::entry", "loki::limits"]),
+    // Of the history it knows what is pure.
+    (
+        "normalize",
+        &["event", "names", "loki::entry", "loki::limits", "history::memory", "history::past", "history::slot"],
+    ),
+    ("history", &["event::Status", "event::Timestamp", "names", "loki::push", "loki::query"]),
     ("loki", &["event", "names"]),
     // The spool holds encoded entries, and reads nothing of them but their time.
     ("spool", &["event::Timestamp", "names", "loki::entry", "loki::encode"]),
@@ -38,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "loki::encode",
             "loki::limits",
             "ship",
+            "history",
         ],
     ),
     // What was typed. Secrets and ways to log in are the client's plain types, formats the decoders'.
@@ -46,7 +52,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // The rim: it puts everything together.
     (
         "commands",
-        &["config", "event", "exit", "names", "source", "decode", "normalize", "spool", "ship", "loki", "pipeline"],
+        &[
+            "config",
+            "event",
+            "exit",
+            "names",
+            "source",
+            "decode",
+            "normalize",
+            "spool",
+            "ship",
+            "loki",
+            "pipeline",
+            "history",
+        ],
     ),
     ("main", &["cli", "commands", "config", "exit"]),
 ];

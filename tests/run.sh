@@ -77,6 +77,19 @@ if [ "$wanted" != "$(cat "$js/installed.txt" 2>/dev/null)" ]; then
 fi
 export TESTWIRE_TEST_NODE=$js
 
+step "clients of tests/requirements-clients.txt"
+clients=$target/clients
+wanted=$(python3 --version; cat tests/requirements-clients*.txt)
+if [ "$wanted" != "$(cat "$clients/installed.txt" 2>/dev/null)" ]; then
+    rm -rf "$clients"
+    python3 -m venv "$clients/venv"
+    pip=("$clients/venv/bin/pip" install --quiet --disable-pip-version-check)
+    "${pip[@]}" -r tests/requirements-clients.txt
+    "${pip[@]}" --no-deps --target "$clients/robot6" -r tests/requirements-clients-robot6.txt
+    printf '%s\n' "$wanted" >"$clients/installed.txt"
+fi
+export TESTWIRE_TEST_CLIENTS=$clients
+
 step "Loki"
 if [ -n "${LOKI_URL:-}" ]; then
     echo "using the Loki at $LOKI_URL" >&2

@@ -45,6 +45,7 @@ Examples:
   testwire listen
   testwire listen --listen 0.0.0.0:8765 --token-file /etc/testwire/token
   testwire listen --output ndjson | jq .labels
+  testwire listen --health               # is the daemon at --listen ready?
 
 Endpoints:
   POST /v1/events?run_id=ID   testwire's own events, one JSON object a line; without run_id a body is a whole run
@@ -60,6 +61,19 @@ Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LIS
 
 Exit code: 0 stopped and all delivered, 2 wrong command line, 3 wrong setting, 4 the address cannot be used, 5 entries are \
 left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
+
+pub(super) const TAIL: &str = "\
+Examples:
+  testwire tail /var/log/shop/app.log
+  testwire tail --source shop 'logs/*.log'
+  testwire tail --from end --run-id nightly-7 app.log
+  testwire tail --output ndjson app.log | jq -r .line
+
+Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml \
+(loki-url = \"…\"). Flags win over the environment, and that over the file.
+
+Exit code: 0 stopped and all delivered, 2 wrong command line, 3 wrong setting, 4 a file could not be followed to the end, \
+5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
 
 pub(super) const DEMO: &str = "\
 Examples:
@@ -81,11 +95,13 @@ Examples:
 
 pub(super) const IMPORT: &str = "\
 Examples:
+  testwire import target/surefire-reports
+  testwire import --run-id nightly-7 reports/*.xml results.zip
+  testwire import --timezone Europe/Berlin --explain output.xml
   testwire import ~/.local/state/testwire/rejected/2026-11-20.ndjson
-  testwire import --state-dir /var/lib/testwire /var/lib/testwire/rejected/2026-11-20.ndjson
 
-Exit code: 0, or 2 wrong command line, 3 wrong setting, 4 a file cannot be read or holds something else (nothing is sent), \
-5 entries are left for the next start, 6 Loki refused entries again, 7 the spool cannot be used.";
+Exit code: 0, or 2 wrong command line, 3 wrong setting, 4 a file cannot be read to its end or is no report (the others are \
+imported), 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
@@ -99,6 +115,21 @@ Examples:
   testwire audit --project shop --days 90 20261120T114205Z-k3x9ab
 
 Exit code: 0 if all is there once, 1 if entries are missing or doubled, 5 if Loki cannot be read or has no such run.";
+
+pub(super) const RUNS: &str = "\
+Examples:
+  testwire runs
+  testwire runs --project shop --days 7 --json | jq -r '.[].run_id'
+
+Exit code: 0, or 5 if Loki cannot be read.";
+
+pub(super) const DIFF: &str = "\
+Examples:
+  testwire diff
+  testwire diff nightly-41 nightly-42
+  testwire diff --json | jq -r '.newly_failing[].test'
+
+Exit code: 0 whatever changed, or 5 if Loki cannot be read or has no such runs.";
 
 pub(super) const FLUSH: &str = "\
 Examples:

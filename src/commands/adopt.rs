@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::events_file::{self, Found};
+use super::history::Earlier;
+use super::runs_kept;
 use super::shipping::{client, ship_settings, spool_settings};
 use super::totals::Totals;
 use crate::config::Settings;
@@ -35,7 +37,8 @@ use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
 pub(super) struct Adoption {
     state_dir: PathBuf,
     found: mpsc::Receiver<Adopted>,
-    thread: JoinHandle<()>,
+    /// Gives how many runs of daemons wait for their next start.
+    thread: JoinHandle<usize>,
 }
 
 /// A queue that was taken over, on its way to Loki.
@@ -55,6 +58,8 @@ pub(super) struct Delivered {
     pub(super) left: u64,
     /// Entries that Loki refused.
     pub(super) rejected: u64,
+    /// Runs of daemons that are gone, which their next start goes on with.
+    pub(super) waiting: usize,
 }
 
 impl Adoption {
@@ -64,22 +69,33 @@ impl Adoption {
     /// If the HTTP client cannot be made.
     pub(super) fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
+        let earlier = Earlier::of_dead(settings);
         let (sender, found) = mpsc::channel();
         let state_dir = settings.state_dir.clone();
         let (runtime, settings, limits) = (Handle::current(), settings.clone(), limits.clone());
         let thread = std::thread::spawn(move || {
             let _runtime = runtime.enter();
             for name in names(&settings) {
-                match take_over(&name, &settings, &limits, &client) {
+                match take_over(&name, &settings, &limits, &client, &earlier) {
                     Ok(Some(adopted)) => {
                         if sender.send(adopted).is_err() {
-                            return;
+                            return 0;
                         }
                     }
                     Ok(None) => {}
                     Err(error) => tracing::warn!("cannot take over what an earlier process left: {error}"),
                 }
             }
+            let (ended, waiting) = runs_kept::end_silent(&settings);
+            for queue in ended {
+                let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
+                let shipper =
+                    Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship_settings(&settings, &limits));
+                if sender.send(Adopted { queue, shipper }).is_err() {
+                    break;
+                }
+            }
+            waiting
         });
         Ok(Self { state_dir, found, thread })
     }
@@ -95,11 +111,14 @@ impl Adoption {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         queue.extend(found.try_iter());
+        if thread.is_finished() {
+            delivered.waiting = thread.join().unwrap_or_default();
+        }
         for mut adopted in queue {
             let drained = adopted.shipper.drain(until.saturating_duration_since(Instant::now())).await;
             adopted.shipper.abort();
             let stats = adopted.shipper.stats();
-            Totals::add(&self.state_dir, stats);
+            Totals::add(&self.state_dir, stats, &adopted.queue.syncs());
             delivered.queues += 1;
             delivered.sent += stats.pushed_entries();
             delivered.rejected += stats.rejected_total();
@@ -116,7 +135,7 @@ impl Adoption {
 impl fmt::Display for Delivered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let noun = if self.queues == 1 { "process" } else { "processes" };
-        let Self { queues, sent, rejected, left } = self;
+        let Self { queues, sent, rejected, left, .. } = self;
         write!(f, "{sent} entries of {queues} earlier {noun} delivered, {rejected} refused, {left} wait still")
     }
 }
@@ -141,10 +160,19 @@ fn names(settings: &Settings) -> BTreeSet<String> {
 ///
 /// What the directory of events says counts once the queue is ours: before, its process may have made it, started the
 /// runner and died, or yet another process may have taken both over, while this one looked.
-fn take_over(name: &str, settings: &Settings, limits: &Limits, client: &Client) -> Result<Option<Adopted>, SpoolError> {
+fn take_over(
+    name: &str,
+    settings: &Settings,
+    limits: &Limits,
+    client: &Client,
+    earlier: &Earlier,
+) -> Result<Option<Adopted>, SpoolError> {
     let find = || events_file::find(&settings.state_dir, name);
     let found = find();
     if found.in_use {
+        return Ok(None);
+    }
+    if !runs_kept::release(settings, name) {
         return Ok(None);
     }
     let directory = spool::folder(&settings.state_dir).join(name);
@@ -162,7 +190,7 @@ fn take_over(name: &str, settings: &Settings, limits: &Limits, client: &Client) 
         return Ok(None);
     }
     let queue = Arc::new(queue);
-    if end_run(&queue, found, limits) {
+    if end_run(&queue, found, limits, earlier) {
         events_file::remove(&settings.state_dir, name);
     }
     let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
@@ -171,11 +199,11 @@ fn take_over(name: &str, settings: &Settings, limits: &Limits, client: &Client) 
 }
 
 /// Writes what is missing of the run, its end included. True if all that its event file says is in the spool now.
-fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
+fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earlier) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
-        (None, Some(run)) => Mark { run: Snapshot { run, ..Snapshot::default() }, events: Some(0) },
+        (None, Some(run)) => Mark { run: Snapshot { run, ..Snapshot::default() }, events: Some(0), ..Mark::default() },
         // Killed before its first entry.
         (None, None) => return true,
     };
@@ -189,6 +217,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
             let feed = Feed::new(source, Handler::decoder(format)).resuming(bytes, &mark.run);
             let mut normalizer = Normalizer::new(mark.run.run.clone());
             normalizer.set_limits(limits.clone());
+            earlier.prepare(&mut normalizer);
             normalizer.resume(mark.run.seq, mark.run.started);
             let output = Box::new(ToQueue::new(Arc::clone(queue)));
             Intake::new(vec![feed], normalizer, output, false).map_err(OutputError::Stdout).and_then(
@@ -205,7 +234,7 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits) -> bool {
             let mut normalizer = Normalizer::restore(mark.run);
             normalizer.set_limits(limits.clone());
             normalizer.finish(&RunEnd::Abandoned, now(), &mut output);
-            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None })
+            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, ..Mark::default() })
         }
     };
     if let Err(error) = &ended {

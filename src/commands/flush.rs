@@ -16,6 +16,9 @@ pub async fn flush(settings: &Settings) -> Result<Exit, Failure> {
     } else {
         println!("{done}");
     }
+    if done.waiting > 0 {
+        println!("{} runs of a stopped `testwire listen` wait for its next start, or for their timeout", done.waiting);
+    }
     Ok(match done {
         _ if done.left > 0 => Exit::Undelivered,
         _ if done.rejected > 0 => Exit::Rejected,

@@ -1,22 +1,32 @@
 //! `testwire listen`: the daemon.
 
+mod metrics;
+mod notify;
+mod reload;
+
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+use self::metrics::delivery_metrics;
+use self::notify::Manager;
+use self::reload::{Reloading, rules};
 use super::events_file;
-use super::session::{output, run_info};
+use super::history::Earlier;
+use super::runs_kept::{common, restore, zone};
+use super::session::{output, run_info, side_output};
 use super::shipping::{Says, Shipping, eprint_line, limits};
+use super::tails::{Places, prepare};
 use crate::config::{Output as Destination, Settings};
-use crate::decode::clients::Clients;
 use crate::exit::{Exit, Failure};
-use crate::pipeline::hub::{Hub, HubReport};
-use crate::ship::Stats;
-use crate::source::http::metrics::{head, sample};
-use crate::source::http::{self, App, Attachments, Door, Token};
+use crate::pipeline::beside::Beside;
+use crate::pipeline::hub::{Common, Hub, HubReport};
+use crate::pipeline::journal::Folder;
+use crate::source::http::{self, App, Attachments, Door, Job};
 use crate::spool::{Backlog, Queue as _};
 
 /// Descriptors that are kept for files, pushes and the rest of the process.
@@ -24,18 +34,21 @@ const KEPT_DESCRIPTORS: u64 = 128;
 /// More connections than this are of no use: their requests would wait longer than clients do.
 const MAX_CONNECTIONS: u64 = 20_000;
 
+/// How often attachments are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Connections that may wait to be accepted; the system has a limit of its own, mostly 4096.
 const ACCEPT_QUEUE: u32 = 4096;
 
 type Watch = Arc<dyn Fn() -> Backlog + Send + Sync>;
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. On SIGHUP the settings are read anew with `reload`.
 ///
 /// # Errors
 /// If the address cannot be used, a token cannot be read, or the shipping side cannot be started.
-pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
+pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, Failure>) -> Result<Exit, Failure> {
     settings.listen.check()?;
     let token = settings.listen.token.as_ref().map(|token| token.read()).transpose()?;
+    let first_token = token.as_ref().map(|secret| secret.0.to_string());
     let failed = |what: String| move |e: std::io::Error| Failure::new(Exit::Input, what).cause(&e);
     let address = settings.listen.address;
     let listener = bind(address).map_err(failed(format!("cannot listen on {address}")))?;
@@ -43,56 +56,78 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed("cannot listen for signals".into()))?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed("cannot listen for signals".into()))?;
 
+    let mut hangups = signal(SignalKind::hangup()).map_err(failed("cannot listen for signals".into()))?;
+
     let limits = limits(settings).await;
     let name = events_file::name(settings.run.run_id.as_str());
+    let beside = Beside::default();
+    // Before earlier processes' spools are taken over, whose marks say how far logs were handed on.
+    let logs = prepare(settings, &settings.tails, &limits, &[], &beside, Places::Kept)?;
     let to_loki = settings.output == Destination::Loki;
+    // Before the spools of dead processes are taken over: theirs says how far the runs came.
+    let hub = if to_loki { kept(settings, &name)? } else { Hub::new(zone(settings), common_of(settings)) };
+    let gone_on = hub.runs();
     let shipping = to_loki.then(|| Shipping::start(settings, &name, &limits)).transpose()?;
     let backlog = watch_of(shipping.as_ref());
     let (full, used) = (settings.spool_max / 10 * 9, Arc::clone(&backlog));
     let is_full = move || used().bytes >= full;
     let (door, jobs) = Door::new(Arc::new(is_full));
-    let mut common = run_info(settings, "");
-    // The commit and the user of the daemon are not those of the runs.
-    common.metadata.retain(|(name, _)| name.starts_with(crate::names::meta::ATTR_PREFIX));
-    if common.shard.is_empty() {
-        // Clients bring ids of runs that other processes may have parts of.
-        common.shard = common.run_id.rsplit('-').next().unwrap_or_default().to_owned();
-    }
-    let timezone = settings.timezone;
-    let clients = Clients::new(Box::new(move |wall| timezone.timestamp(wall)));
-    let output = output(settings, shipping.as_ref());
-    let hub = Hub::new(jobs, clients, common, settings.listen.run_timeout, output).within(limits);
-    let mut report = start(hub)?;
+    let (changes, changed) = std::sync::mpsc::channel();
+    let earlier = Earlier::of_daemon(settings)?;
+    let hub = hub
+        .within(limits)
+        .preparing(move |normalizer| earlier.prepare(normalizer))
+        .with_beside(beside)
+        .changing(changed);
+    let mut logs = logs.start(&name, || side_output(settings, shipping.as_ref()))?;
+    let mut report = start(hub, jobs, output(settings, shipping.as_ref()))?;
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));
     let metrics = move |out: &mut String| delivery_metrics(out, stats.as_deref(), &backlog());
-    let app = App::new(
-        door,
-        token.map(|secret| Token::new(secret.0)),
-        settings.listen.max_body,
-        settings.listen.loader_path.as_deref(),
-        Attachments::new(settings.state_dir.join("attachments")),
-        metrics,
-    );
+    let app = Arc::new(App::new(door, rules(settings, token), attachments(settings), metrics));
     let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link: None };
     says.line(&format!("listening on http://{local}"));
+    if gone_on > 0 {
+        says.line(&format!("{gone_on} runs of an earlier process go on"));
+    }
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(http::serve(listener, app, connections(), stopped));
-    let died = tokio::select! {
-        _ = interrupts.recv() => None,
-        _ = terminations.recv() => None,
-        // It ends after the door is closed, and before that by a bug only, which was printed.
-        report = &mut report => Some(report.unwrap_or_default()),
+    let serving = tokio::spawn(http::serve(listener, Arc::clone(&app), connections(), stopped));
+    let manager = Manager::of_environment();
+    manager.tell("READY=1");
+    let mut beat = tokio::time::interval(Manager::beat());
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut reloading = Reloading::new(settings, first_token, reload, &app, changes);
+    let died = loop {
+        tokio::select! {
+            _ = interrupts.recv() => break None,
+            _ = terminations.recv() => break None,
+            _ = hangups.recv() => reloading.reload(&says),
+            _ = beat.tick() => manager.tell("WATCHDOG=1"),
+            _ = sweep.tick() => sweep_attachments(settings),
+            // It ends after the door is closed, and before that by a bug only, which was printed.
+            report = &mut report => break Some(report.unwrap_or_default()),
+        }
     };
+    manager.tell("STOPPING=1");
+    // It holds the app, and that the door.
+    drop(reloading);
+    drop(app);
     stop.send(true).ok();
     let unexpected = died.is_some();
     // The last request's end closes the door, and that ends the hub.
     let ended = async {
+        logs.stop();
         drop(serving.await);
-        match died {
+        let mut report = match died {
             Some(report) => report,
             None => report.await.unwrap_or_default(),
+        };
+        let read = logs.ended().await;
+        report.entries += read.entries;
+        if let Some(error) = read.error {
+            eprint_line(&format!("error: logs could not be followed to their end: {error}"));
         }
+        report
     };
     tokio::pin!(ended);
     let report = tokio::select! {
@@ -112,6 +147,22 @@ pub async fn listen(settings: &Settings) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// Removes attachments that are too many or too old, beside everything else.
+fn sweep_attachments(settings: &Settings) {
+    let attachments = attachments(settings);
+    let (most, age) = (settings.listen.attachments_max, settings.listen.attachments_age);
+    // Nobody waits for it, and it is done when the process ends, or done again by the next.
+    drop(tokio::task::spawn_blocking(move || match attachments.sweep(most, age) {
+        Ok(swept) if swept.removed > 0 => tracing::info!(removed = swept.removed, "old attachments are removed"),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "attachments cannot be looked through"),
+    }));
+}
+
+fn attachments(settings: &Settings) -> Attachments {
+    Attachments::new(settings.state_dir.join("attachments"))
+}
+
 /// With the usual queue of 128 a burst of clients overflows it, and each of those waits a second for its next try.
 fn bind(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -121,12 +172,34 @@ fn bind(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(ACCEPT_QUEUE)
 }
 
+/// The hub of the daemon that was here before, or a new one; from now on its runs survive it.
+fn kept(settings: &Settings, queue: &str) -> Result<Hub, Failure> {
+    let failed =
+        |e: std::io::Error| Failure::new(Exit::Spool, "the runs cannot be kept in the state directory").cause(&e);
+    let folder = Folder::take(&settings.state_dir, &settings.listen.address.to_string()).map_err(failed)?;
+    let common = common_of(settings);
+    let hub = match restore(settings, &folder) {
+        Some(hub) => hub.commonly(common),
+        None => Hub::new(zone(settings), common),
+    };
+    let journal = folder.begin(queue, &hub.state(), settings.fsync).map_err(failed)?;
+    Ok(hub.keeping(journal))
+}
+
+fn common_of(settings: &Settings) -> Common {
+    common(settings, run_info(settings, ""))
+}
+
 /// Runs the hub on a thread of its own: it blocks at the spool's cap.
-fn start(hub: Hub) -> Result<oneshot::Receiver<HubReport>, Failure> {
+fn start(
+    hub: Hub,
+    jobs: Receiver<Job>,
+    output: Box<dyn crate::pipeline::output::Output>,
+) -> Result<oneshot::Receiver<HubReport>, Failure> {
     let (sender, report) = oneshot::channel();
     std::thread::Builder::new()
         .name("hub".into())
-        .spawn(move || drop(sender.send(hub.run())))
+        .spawn(move || drop(sender.send(hub.run(&jobs, output))))
         .map_err(|e| Failure::new(Exit::Spool, "cannot start the hub").cause(&e))?;
     Ok(report)
 }
@@ -145,6 +218,9 @@ async fn end(
         shipping.end(settings.drain_timeout.saturating_sub(begun.elapsed()), says).await;
     }
     says.line(&format!("stopped; {} runs, {} entries", report.runs, report.entries));
+    if report.left > 0 {
+        says.line(&format!("{} runs are on still and wait for the next start", report.left));
+    }
     if left > 0 {
         eprint_line(&format!(
             "warning: {left} entries wait in the spool for Loki at {}; the next start or `testwire flush` delivers them",
@@ -184,29 +260,4 @@ fn connections() -> usize {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_ok();
     let descriptors = if raised { limit.maximum } else { limit.current }.unwrap_or(MAX_CONNECTIONS);
     usize::try_from(descriptors.saturating_sub(KEPT_DESCRIPTORS).clamp(16, MAX_CONNECTIONS)).unwrap_or(16)
-}
-
-fn delivery_metrics(out: &mut String, stats: Option<&Stats>, backlog: &Backlog) {
-    let mut one = |name: &str, kind: &str, help: &str, value: f64| {
-        head(out, name, kind, help);
-        sample(out, name, "", value);
-    };
-    one("testwire_spool_entries", "gauge", "Entries that wait for Loki.", backlog.entries as f64);
-    one("testwire_spool_bytes", "gauge", "Bytes of entries that wait for Loki.", backlog.bytes as f64);
-    let oldest = backlog.oldest.unwrap_or_default().as_secs_f64();
-    one("testwire_spool_oldest_seconds", "gauge", "How long the oldest of them has waited.", oldest);
-    let none = Stats::default();
-    let stats = stats.unwrap_or(&none);
-    one("testwire_pushed_entries_total", "counter", "Entries that Loki took.", stats.pushed_entries() as f64);
-    one("testwire_pushed_bytes_total", "counter", "Bytes of entries that Loki took.", stats.pushed_bytes() as f64);
-    let last = stats.last_success().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
-    one("testwire_last_push_timestamp_seconds", "gauge", "When Loki last took entries; 0: never.", last.as_secs_f64());
-    head(out, "testwire_pushes_total", "counter", "Pushes, by what became of them.");
-    for (outcome, count) in stats.outcomes() {
-        sample(out, "testwire_pushes_total", &format!("{{outcome=\"{outcome}\"}}"), count);
-    }
-    head(out, "testwire_rejected_entries_total", "counter", "Entries that Loki refused, by its reason.");
-    for (reason, count) in stats.rejected() {
-        sample(out, "testwire_rejected_entries_total", &format!("{{reason=\"{}\"}}", reason.as_str()), count);
-    }
 }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::events_file::{self, EventFile};
+use super::history::Earlier;
 use super::shipping::{Says, Shipping, eprint_line, limits};
 use super::status_line::{progress_text, seconds};
+use super::tails::Tails;
 use crate::config::{Output as Destination, Settings};
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
@@ -18,6 +20,7 @@ use crate::normalize::{Normalizer, RunEnd, RunInfo};
 use crate::pipeline::feed::Feed;
 use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
+use crate::pipeline::tail::TailReport;
 use crate::ship::DeliveryState;
 use crate::spool::Queue as _;
 
@@ -33,6 +36,7 @@ pub(super) enum Ends {
 /// A place for a run's entries, before there are any.
 pub(super) struct Opened {
     name: String,
+    earlier: Earlier,
     shipping: Option<Shipping>,
 }
 
@@ -88,6 +92,14 @@ pub(super) fn output(settings: &Settings, shipping: Option<&Shipping>) -> Box<dy
     }
 }
 
+/// Where entries go that are none of a run's own: marks of the spool are the run's.
+pub(super) fn side_output(settings: &Settings, shipping: Option<&Shipping>) -> Box<dyn Output> {
+    match shipping {
+        Some(shipping) => Box::new(ToQueue::without_marks(Arc::clone(&shipping.queue))),
+        None => output(settings, None),
+    }
+}
+
 impl Opened {
     /// Makes the spool and begins to ship, also what earlier processes left.
     ///
@@ -96,8 +108,9 @@ impl Opened {
     pub(super) fn new(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let name = events_file::name(settings.run.run_id.as_str());
         let to_loki = settings.output == Destination::Loki;
+        let earlier = Earlier::new(settings)?;
         let shipping = to_loki.then(|| Shipping::start(settings, &name, limits)).transpose()?;
-        Ok(Self { name, shipping })
+        Ok(Self { name, earlier, shipping })
     }
 
     /// Makes the run's event file.
@@ -117,6 +130,11 @@ impl Opened {
         events_file::remove(&settings.state_dir, name);
     }
 
+    /// Where entries go that are none of the run's own.
+    pub(super) fn side_output(&self, settings: &Settings) -> Box<dyn Output> {
+        side_output(settings, self.shipping.as_ref())
+    }
+
     /// Name of the run's directories.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -130,9 +148,10 @@ impl Opened {
         self,
         settings: &Settings,
         feeds: Vec<Feed>,
-        normalizer: Normalizer,
+        mut normalizer: Normalizer,
         ends: Ends,
     ) -> Result<Session, Failure> {
+        self.earlier.prepare(&mut normalizer);
         let shipping = self.shipping;
         let link = shipping.as_ref().map(|_| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
@@ -179,6 +198,19 @@ impl Session {
     /// The run is over, as `end` says.
     pub(super) fn end(&mut self, end: RunEnd) {
         self.handle.end(end);
+    }
+
+    /// Waits until nothing more is read from logs beside the run. As [`Session::finish`], it gives up a full spool.
+    pub(super) async fn finish_tails(&self, tails: &mut Tails) -> TailReport {
+        tails.stop();
+        tokio::select! {
+            report = tails.ended() => return report,
+            () = tokio::time::sleep(self.drain_timeout) => {}
+        }
+        if let Some(shipping) = &self.shipping {
+            shipping.queue.close();
+        }
+        tails.ended().await
     }
 
     /// Counters as of just now.

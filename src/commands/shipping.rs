@@ -89,7 +89,7 @@ impl Shipping {
     /// Removes the queue if nothing is left in it, and waits for what earlier processes left, up to `limit`.
     pub(super) async fn end(self, limit: Duration, says: &Says) {
         self.shipper.abort();
-        Totals::add(&self.state_dir, self.shipper.stats());
+        Totals::add(&self.state_dir, self.shipper.stats(), &self.queue.syncs());
         match self.queue.remove() {
             Ok(()) | Err(SpoolError::NotEmpty) => {}
             // Everything has arrived, so this is no failure of the command.

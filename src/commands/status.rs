@@ -12,7 +12,7 @@ use super::status_line::seconds;
 use super::totals::Totals;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
-use crate::spool;
+use crate::spool::{self, Timings};
 
 /// All that is told; the shape of `--json`.
 #[derive(Debug, Serialize)]
@@ -100,6 +100,8 @@ fn print(status: &Status) {
     );
     println!("pushes     {}", counts(&totals.pushes));
     println!("retried    {}", counts(&totals.retried));
+    println!("answers    {}", times(&totals.answers));
+    println!("syncs      {}", times(&totals.syncs));
     match &totals.last_error {
         Some((time, error)) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -107,6 +109,19 @@ fn print(status: &Status) {
         }
         None => println!("last error none"),
     }
+}
+
+/// `12, half within 5 ms, 99 of 100 within 20 ms, the longest 19.2 ms`; `0` if there are none.
+fn times(timings: &Timings) -> String {
+    if timings.count() == 0 {
+        return "0".into();
+    }
+    let (half, most) = (timings.within(0.5), timings.within(0.99));
+    format!(
+        "{}, half within {half:.1?}, 99 of 100 within {most:.1?}, the longest {:.1?}",
+        timings.count(),
+        timings.longest()
+    )
 }
 
 /// `3 line_too_long, 1 unknown`; `0` if there are none.

@@ -200,7 +200,15 @@ pub(super) fn progress_text(progress: &Progress, more: &str) -> String {
     } else {
         parts.push(format!("{} done", c.done()));
     }
-    for (n, word) in [(c.failed, "failed"), (c.errored, "errored"), (c.flaky, "flaky"), (c.running, "running")] {
+    for (n, word) in [
+        (c.failed, "failed"),
+        (c.new_failures, "new"),
+        (c.errored, "errored"),
+        (c.fixed, "fixed"),
+        (c.flaky, "flaky"),
+        (progress.hung, "hung"),
+        (c.running, "running"),
+    ] {
         if n > 0 {
             parts.push(format!("{n} {word}"));
         }
@@ -242,11 +250,16 @@ mod tests {
             counters,
             elapsed: Duration::from_secs(12),
             eta: Some(Duration::from_secs(86)),
+            hung: 0,
             oldest: Some(("checkout.test_pay".into(), Duration::from_secs(4))),
         };
         let text = " 37/120 30%  2 failed  1 running  12s, 1m26s left  4s checkout.test_pay";
         assert_eq!(progress_text(&progress, ""), text);
         let text = " 37/120 30%  2 failed  1 running  12s, 1m26s left  9 wait  4s checkout.test_pay";
         assert_eq!(progress_text(&progress, "9 wait"), text);
+        let counters = Counters { new_failures: 1, fixed: 3, ..counters };
+        let progress = Progress { counters, hung: 1, ..progress };
+        let text = " 37/120 30%  2 failed  1 new  3 fixed  1 hung  1 running  12s, 1m26s left  4s checkout.test_pay";
+        assert_eq!(progress_text(&progress, ""), text);
     }
 }

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::ship::Stats;
+use crate::spool::Timings;
 
 /// The file, and what is locked while it is changed.
 const FILE: &str = "totals.json";
@@ -31,6 +32,12 @@ pub(super) struct Totals {
     pub(super) retried: BTreeMap<String, u64>,
     /// Entries that Loki refused for good, by its own reason names.
     pub(super) rejected: BTreeMap<String, u64>,
+    /// How long Loki took to answer pushes.
+    #[serde(default)]
+    pub(super) answers: Timings,
+    /// How long the spool's syncs took; none without `fsync`.
+    #[serde(default)]
+    pub(super) syncs: Timings,
     /// The last error of a push, and when it came, in seconds since the epoch.
     pub(super) last_error: Option<(u64, String)>,
 }
@@ -46,13 +53,13 @@ impl Totals {
     }
 
     /// Adds what a process has delivered. Figures for people: if they cannot be written, the delivery has worked still.
-    pub(super) fn add(state_dir: &Path, stats: &Stats) {
-        if let Err(error) = Self::try_add(state_dir, stats) {
+    pub(super) fn add(state_dir: &Path, stats: &Stats, syncs: &Timings) {
+        if let Err(error) = Self::try_add(state_dir, stats, syncs) {
             tracing::debug!(%error, "cannot write the totals");
         }
     }
 
-    fn try_add(state_dir: &Path, stats: &Stats) -> io::Result<()> {
+    fn try_add(state_dir: &Path, stats: &Stats, syncs: &Timings) -> io::Result<()> {
         let lock: File = OpenOptions::new().create(true).append(true).open(state_dir.join(LOCK))?;
         flock(&lock, FlockOperation::LockExclusive)?;
         let mut totals = Self::read_from(state_dir);
@@ -63,6 +70,8 @@ impl Totals {
         stats.outcomes().for_each(|(name, n)| *totals.pushes.entry(name.to_owned()).or_default() += n);
         stats.retried().for_each(|(class, n)| *totals.retried.entry(class.as_str().to_owned()).or_default() += n);
         stats.rejected().for_each(|(reason, n)| *totals.rejected.entry(reason.as_str().to_owned()).or_default() += n);
+        totals.answers.merge(&stats.answers());
+        totals.syncs.merge(syncs);
         if let Some((time, error)) = stats.last_error() {
             let seconds = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
             totals.last_error = Some((seconds, error));

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Origin};
 use super::place::Place;
 use super::setting::{self, Kind, Setting};
+use super::tail::{self, TailSource};
 use super::value::Expected;
 
 /// Names in the order in which they are looked for in a directory.
@@ -21,6 +22,8 @@ const NAMES: [&str; 2] = ["testwire.toml", "testwire.json"];
 pub struct File {
     path: PathBuf,
     values: Vec<Value>,
+    /// What its tables of logs say, in its own words.
+    tails: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,14 @@ impl File {
     pub(super) fn get(&self, setting: &Setting) -> Option<(Vec<String>, Origin)> {
         let value = self.values.iter().find(|value| value.name == setting.name)?;
         Some((value.texts.clone(), Origin::File(self.path.clone(), value.line)))
+    }
+
+    /// The logs that it names.
+    ///
+    /// # Errors
+    /// As [`TailSource::parse`].
+    pub fn tails(&self) -> Result<Vec<TailSource>, ConfigError> {
+        TailSource::parse(&self.path, &self.tails)
     }
 
     /// The first file found: in the current directory and those above it up to the repository's root or the home
@@ -74,7 +85,7 @@ impl File {
         let raw = if json { from_json(text) } else { from_toml(text) };
         let raw = raw.map_err(|(line, message)| ConfigError::Syntax { path: path.to_owned(), line, message })?;
         let mut values: Vec<Value> = Vec::new();
-        for Raw { key, line, texts } in raw {
+        for Raw { key, line, texts } in raw.into_iter().filter(|raw| !tail::KEYS.contains(&raw.key.as_str())) {
             let Some(setting) = setting::named(&key) else {
                 let nearest = setting::nearest(&key);
                 return Err(ConfigError::UnknownKey { path: path.to_owned(), line, key, nearest });
@@ -99,7 +110,7 @@ impl File {
             };
             values.push(Value { name: setting.name, texts, line });
         }
-        Ok(Self { path: path.to_owned(), values })
+        Ok(Self { path: path.to_owned(), values, tails: text.to_owned() })
     }
 }
 

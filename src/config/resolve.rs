@@ -1,5 +1,6 @@
 //! Flag > environment > file > default, for every setting.
 
+mod history;
 mod listen;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,8 @@ impl Settings {
             linger: from.value_if(&setting::LINGER, at_most_a_minute, "a duration of at most 1m")?.0,
             drain_timeout: from.value::<Period>(&setting::DRAIN_TIMEOUT)?.0,
             listen: listen::listen(&mut from)?,
+            tails: file.map(File::tails).transpose()?.unwrap_or_default(),
+            history: history::history(&mut from)?,
             timezone: from.value(&setting::TIMEZONE)?,
             grafana_url: from.value(&setting::GRAFANA_URL)?,
             progress: from.choice(&setting::PROGRESS)?,

@@ -1,11 +1,15 @@
 //! The table of settings: each is defined here, once. From its row follow the flag and its help, the environment
 //! variable, the key of the file, the completions, and its line in `testwire check --config`.
 
+mod history;
 mod listen;
 
 use clap::builder::PossibleValue;
 
-pub use self::listen::{ALLOW_OPEN, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE};
+pub use self::history::{BASELINE_BRANCH, HUNG_AFTER, KNOWN_FAILURES};
+pub use self::listen::{
+    ALLOW_OPEN, ATTACHMENTS_AGE, ATTACHMENTS_MAX, LISTEN, LISTENING, LOADER_PATH, MAX_BODY, RUN_TIMEOUT, TOKEN_FILE,
+};
 use super::choice::{self, LogLevel, Output, Progress};
 
 /// One setting: `--name`, `TESTWIRE_NAME`, and the key `name` of `testwire.toml`.
@@ -370,6 +374,11 @@ pub const ALL: &[&Setting] = &[
     &MAX_BODY,
     &RUN_TIMEOUT,
     &LOADER_PATH,
+    &ATTACHMENTS_MAX,
+    &ATTACHMENTS_AGE,
+    &BASELINE_BRANCH,
+    &HUNG_AFTER,
+    &KNOWN_FAILURES,
     &GRAFANA_URL,
     &PROGRESS,
     &QUIET,

@@ -1,89 +1,15 @@
-//! The formats, and which one an input is in.
-
-use std::fmt;
-use std::str::FromStr;
+//! Which format an input is in.
 
 use memchr::memchr_iter;
 
-use super::cargo::Cargo;
-use super::gotest::{self, GoTest};
-use super::pytest::{self, Pytest};
-use super::robot::{self, Robot};
-use super::testwire::{self, Testwire};
-use super::{Decoder, object};
+use super::format::Format;
+use super::{
+    cucumber, cucumber_json, gotest, gtest_stream, jest_reporter, libtest, mocha, node_events, object, pytest, robot,
+    subunit, tap, teamcity, testwire,
+};
 
 /// Bytes of an input that are looked at.
 pub const DETECT_LIMIT: usize = 64 * 1024;
-
-/// An input format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
-#[value(rename_all = "lowercase")]
-pub enum Format {
-    /// testwire's own events, see `docs/events.md`.
-    Testwire,
-    /// testwire's Robot Framework listener.
-    Robot,
-    /// testwire's pytest plugin.
-    Pytest,
-    /// pytest-reportlog.
-    ReportLog,
-    /// `go test -json`, `go tool test2json`.
-    GoTest,
-    /// What `cargo test` prints.
-    Cargo,
-}
-
-impl Format {
-    /// Every format there is.
-    pub const ALL: &[Self] = &[Self::Testwire, Self::Robot, Self::Pytest, Self::ReportLog, Self::GoTest, Self::Cargo];
-
-    /// What it is called on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Testwire => "testwire",
-            Self::Robot => "robot",
-            Self::Pytest => "pytest",
-            Self::ReportLog => "reportlog",
-            Self::GoTest => "gotest",
-            Self::Cargo => "cargo",
-        }
-    }
-
-    /// A state machine for an input in this format.
-    pub fn decoder(self) -> Box<dyn Decoder + Send> {
-        match self {
-            Self::Testwire => Box::new(Testwire::default()),
-            Self::Robot => Box::new(Robot::default()),
-            Self::Pytest | Self::ReportLog => Box::new(Pytest::default()),
-            Self::GoTest => Box::new(GoTest::default()),
-            Self::Cargo => Box::new(Cargo::default()),
-        }
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-/// No format is called that.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown format `{0}`; there are {known}", known = known_names())]
-pub struct UnknownFormat(pub String);
-
-impl FromStr for Format {
-    type Err = UnknownFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.iter().find(|format| format.as_str() == text);
-        found.copied().ok_or_else(|| UnknownFormat(text.to_owned()))
-    }
-}
-
-fn known_names() -> String {
-    Format::ALL.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(", ")
-}
 
 /// What the beginning of an input says about its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +34,12 @@ pub enum Detection {
 /// as builds and test programs print them. `eof`: there is no more than `head`.
 pub fn detect(head: &[u8], eof: bool) -> Detection {
     let complete = eof || head.len() >= DETECT_LIMIT;
+    if let Some(at) = subunit::first_packet(head) {
+        return Detection::Found {
+            format: Format::Subunit,
+            reason: format!("Byte {at} begins a packet of subunit v2."),
+        };
+    }
     let mut from = 0;
     let mut number = 0;
     for end in memchr_iter(b'\n', head) {
@@ -121,10 +53,14 @@ pub fn detect(head: &[u8], eof: bool) -> Detection {
         return Detection::NeedMore;
     }
     let last = head.get(from..).unwrap_or_default();
-    if let Some(found) = whole_line(last, number + 1).or_else(|| long_line(last, number + 1)) {
+    let line = || whole_line(last, number + 1).or_else(|| long_line(last, number + 1));
+    if let Some(found) = line().or_else(|| json_document(head)) {
         return found;
     }
     let text = String::from_utf8_lossy(head);
+    if let Some(found) = cucumber_report(&text) {
+        return found;
+    }
     let first = text.lines().map(str::trim).find(|line| !line.is_empty());
     let reason = match first {
         None => "The input is empty.".to_owned(),
@@ -143,6 +79,9 @@ pub fn detect(head: &[u8], eof: bool) -> Detection {
 /// A line that is an event of exactly one format.
 fn whole_line(line: &[u8], number: usize) -> Option<Detection> {
     let text = String::from_utf8_lossy(line);
+    if let Some(found) = document(&text, number) {
+        return Some(found);
+    }
     let (format, what) = if object::find_event(&text, "\"testwire\"", testwire::announces).is_some() {
         (Format::Testwire, "names the version of testwire's own format")
     } else if let Some((_, plugin)) = object::find_event(&text, "\"$report_type\"", pytest::is_report) {
@@ -157,10 +96,81 @@ fn whole_line(line: &[u8], number: usize) -> Option<Detection> {
         (Format::Testwire, "is an event of testwire's own format")
     } else if object::find_event(&text, "\"Action\"", gotest::is_event).is_some() {
         (Format::GoTest, "is an event of go test -json")
+    } else if object::find_event(&text, "\"type\"", libtest::is_event).is_some() {
+        (Format::Libtest, "is an event of libtest or nextest")
+    } else if object::find_event(&text, "\"test:", node_events::is_event).is_some() {
+        (Format::NodeEvents, "is an event of node:test")
+    } else if object::find_event(&text, "\"event\"", jest_reporter::is_event).is_some() {
+        (Format::JestReporter, "is a call of a jest reporter")
+    } else if object::find_event(&text, "{\"", cucumber::is_event).is_some() {
+        (Format::Cucumber, "is an envelope of Cucumber messages")
+    } else if mocha::has_event(&text) {
+        (Format::Mocha, "is an event of mocha's json-stream")
+    } else if teamcity::has_message(&text) {
+        (Format::TeamCity, "has a TeamCity service message")
+    } else if gtest_stream::is_event(&text) {
+        (Format::GtestStream, "is of GoogleTest's stream protocol")
+    } else if let Some(what) = tap::announces(&text) {
+        (Format::Tap, what)
     } else {
         return None;
     };
     Some(Detection::Found { format, reason: format!("Line {number} {what}.") })
+}
+
+/// The binary format that bytes, which come next in an input, begin with or contain; `None` if they are text, as far as
+/// they go. A packet may be cut at their end only if it begins them.
+pub fn binary_format(bytes: &[u8]) -> Option<Format> {
+    (subunit::may_begin(bytes) || subunit::first_packet(bytes).is_some()).then_some(Format::Subunit)
+}
+
+/// A report over many lines, by its beginning.
+fn cucumber_report(text: &str) -> Option<Detection> {
+    cucumber_json::may_begin(text).then(|| Detection::Found {
+        format: Format::CucumberJson,
+        reason: "The input begins as Cucumber's JSON report does.".to_owned(),
+    })
+}
+
+/// A line with the beginning of a report that is one document.
+fn document(line: &str, number: usize) -> Option<Detection> {
+    // UTF-16: what matters here is ASCII.
+    let wide = line.contains('\0').then(|| line.replace('\0', ""));
+    let line = wide.as_deref().unwrap_or(line).trim_start_matches(['\u{feff}', '\u{fffd}']).trim_start();
+    let roots = [("<testsuites", Format::Junit), ("<testsuite", Format::Junit), ("<robot ", Format::RobotXml)];
+    let (at, root, format) = roots.iter().find_map(|(root, format)| Some((line.find(root)?, root, *format)))?;
+    let (before, tag) = line.split_at(at);
+    let tag = tag.split('>').next().unwrap_or_default();
+    let own = before.is_empty() || before.contains("<?xml") || before.ends_with("-->");
+    // Behind output of the program it must look like one.
+    let likely =
+        own || (!before.starts_with('{') && tag.contains("=\"") && (tag.contains("tests=") || tag.contains("name=")));
+    likely.then(|| Detection::Found { format, reason: format!("Line {number} begins a report with {root}>.") })
+}
+
+/// A report that is one JSON document, known by its first key, wherever it begins.
+fn json_document(head: &[u8]) -> Option<Detection> {
+    // The first key, what must be further on, and the format.
+    const BEGINNINGS: [(&str, &str, Format); 8] = [
+        ("numFailedTestSuites", "", Format::Jest),
+        ("numTotalTestSuites", "", Format::Vitest),
+        ("generator", "\"suite\"", Format::RobotJson),
+        ("config", "\"rootDir\"", Format::Playwright),
+        ("suites", "\"specs\"", Format::Playwright),
+        ("stats", "\"passes\"", Format::MochaJson),
+        ("tests", "\"testsuites\"", Format::GtestJson),
+        ("tests", "\"disabled\"", Format::GtestJson),
+    ];
+    memchr_iter(b'{', head).take(1024).find_map(|at| {
+        let rest = head.get(at + 1..)?.trim_ascii_start().strip_prefix(b"\"")?;
+        let (key, _, format) = BEGINNINGS.iter().find(|(key, more, _)| {
+            let after = rest.strip_prefix(key.as_bytes()).filter(|after| after.starts_with(b"\""));
+            after.is_some_and(|after| memchr::memmem::find(after, more.as_bytes()).is_some())
+        })?;
+        let line = 1 + memchr_iter(b'\n', head.get(..at)?).count();
+        let reason = format!("Line {line} begins a JSON document with the key `{key}`, as {format} has it.");
+        Some(Detection::Found { format: *format, reason })
+    })
 }
 
 /// A line that is longer than what is looked at (a listener that names all tests first) is judged by its beginning.
@@ -244,8 +254,8 @@ mod tests {
     fn what_is_unknown_says_what_it_begins_with() {
         assert_eq!(detect(b"", false), Detection::NeedMore);
         assert_eq!(detect(b"", true), Detection::Unknown { reason: "The input is empty.".to_owned() });
-        let Detection::Unknown { reason } = detect(b"\n\nTAP version 13\n", true) else { panic!("found a format") };
-        assert!(reason.contains("`TAP version 13`"), "{reason}");
+        let Detection::Unknown { reason } = detect(b"\n\nTIP version 13\n", true) else { panic!("found a format") };
+        assert!(reason.contains("`TIP version 13`"), "{reason}");
         let long = [b'x'; DETECT_LIMIT];
         assert!(matches!(detect(&long, false), Detection::Unknown { .. }));
         assert!(matches!(detect(&[0xff; 10], true), Detection::Unknown { .. }));
@@ -260,6 +270,11 @@ mod tests {
             assert_eq!(format.to_possible_value().unwrap().get_name(), format.to_string());
         }
         let error = "tapp".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(error, "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, cargo");
+        assert_eq!(
+            error,
+            "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, cargo, libtest, tap, teamcity, cucumber, \
+             cucumber-json, subunit, mocha, gtest-stream, node-events, jest-reporter, junit, robot-xml, robot-json, jest, \
+             vitest, playwright, mocha-json, gtest-json"
+        );
     }
 }

@@ -1,19 +1,47 @@
 //! Bytes of a runner → [`Event`]s: one file per format, pure state machines without I/O or clock.
 
+pub mod applog;
 mod cargo;
 pub mod clients;
+mod cucumber;
+mod cucumber_json;
 mod detect;
+mod document;
 mod excerpt;
 mod fields;
+mod format;
 mod gotest;
+mod gtest_json;
+mod gtest_stream;
+mod jest;
+mod jest_reporter;
+mod junit;
+mod libtest;
+mod mocha;
+mod mocha_json;
+mod node_events;
 mod object;
+mod occurrences;
+mod output;
+mod playwright;
 mod pytest;
 mod robot;
+mod robot_json;
+mod robot_xml;
+mod split;
+mod subunit;
+mod tap;
+mod teamcity;
 mod testwire;
 mod time;
+mod wall;
+mod xml;
 
 pub use self::cargo::streams as cargo_streams;
-pub use self::detect::{DETECT_LIMIT, Detection, Format, UnknownFormat, detect};
+pub use self::detect::{DETECT_LIMIT, Detection, binary_format, detect};
+pub use self::document::{Broken, Document};
+pub use self::format::{Format, UnknownFormat};
+pub use self::wall::{Zone, utc};
 use crate::event::{Event, Fact, LogLine, Source};
 
 /// Takes events in the order in which they happened. A plain callback, so that events may borrow from the line.

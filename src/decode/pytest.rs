@@ -22,7 +22,7 @@ use crate::event::{
 };
 
 /// State of the format.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Pytest {
     open: HashMap<String, Running, foldhash::fast::RandomState>,
     /// Sections that earlier attempts of a test had; pytest repeats them in the next attempt's reports.

@@ -21,7 +21,7 @@ use crate::event::{
 };
 
 /// State of the format.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Robot {
     processes: HashMap<u64, Process>,
     planned: u64,

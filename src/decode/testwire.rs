@@ -17,7 +17,7 @@ use crate::event::{
 /// not double its volume.
 const REMARKS: u64 = 100;
 /// State of the format.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Testwire {
     lines: u64,
     bad: u64,

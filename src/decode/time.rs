@@ -61,7 +61,7 @@ fn digits(text: &[u8]) -> Option<i64> {
 
 /// Days since 1970-01-01 in the Gregorian calendar: the year is taken to begin in March, so that the leap day is its
 /// last, and eras of 400 years have equal lengths.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);

@@ -193,6 +193,23 @@ impl Client {
         Ok(())
     }
 
+    /// The newest entries of a log query from `start` to before `end`, at most `limit`, oldest first.
+    ///
+    /// # Errors
+    /// If Loki does not give them within `timeout`.
+    pub async fn query_newest(
+        &self,
+        query: &str,
+        start: Timestamp,
+        end: Timestamp,
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Row>, QueryError> {
+        let (start, end, limit) = (start.0.to_string(), end.0.to_string(), limit.min(PAGE).to_string());
+        let params = [("query", query), ("start", &start), ("end", &end), ("limit", &limit), ("direction", "backward")];
+        rows(&self.get("/loki/api/v1/query_range", &params, timeout, BODY_MAX).await?)
+    }
+
     async fn page(
         &self,
         query: &str,

@@ -5,6 +5,7 @@ use crate::names::meta::counter;
 
 /// Counts of tests by the result of their last attempt, and of attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Tests announced, or seen if more.
     pub planned: u64,
@@ -28,6 +29,16 @@ pub struct Counters {
     pub unfinished: u64,
     /// Under way.
     pub running: u64,
+    /// Of the failing: did not fail before.
+    pub new_failures: u64,
+    /// Of the passed: failed before.
+    pub fixed: u64,
+    /// Of the failing: failed before.
+    pub still_failing: u64,
+    /// Never seen before, and not failing.
+    pub new_tests: u64,
+    /// Of the failing: somebody knows of it.
+    pub known: u64,
 }
 
 impl Counters {
@@ -61,6 +72,11 @@ impl Counters {
             retried: self.retried + other.retried,
             unfinished: self.unfinished + other.unfinished,
             running: self.running + other.running,
+            new_failures: self.new_failures + other.new_failures,
+            fixed: self.fixed + other.fixed,
+            still_failing: self.still_failing + other.still_failing,
+            new_tests: self.new_tests + other.new_tests,
+            known: self.known + other.known,
         }
     }
 
@@ -96,6 +112,16 @@ impl Counters {
         ]
     }
 
+    /// Name and value of those that come from the history.
+    pub(super) fn change_pairs(&self) -> [(&'static str, u64); 4] {
+        [
+            (counter::NEW_FAILURES, self.new_failures),
+            (counter::FIXED, self.fixed),
+            (counter::STILL_FAILING, self.still_failing),
+            (counter::NEW_TESTS, self.new_tests),
+        ]
+    }
+
     /// `120 tests: 100 passed (2 flaky), 12 failed, 8 skipped`, zeroes left out.
     pub fn summary(&self) -> String {
         let mut parts = Vec::new();
@@ -115,6 +141,21 @@ impl Counters {
         part(self.planned.saturating_sub(self.seen() + self.running), "never ran");
         let tests = self.seen() + self.running;
         let noun = if tests == 1 { "test" } else { "tests" };
-        if parts.is_empty() { format!("{tests} {noun}") } else { format!("{tests} {noun}: {}", parts.join(", ")) }
+        let mut text =
+            if parts.is_empty() { format!("{tests} {noun}") } else { format!("{tests} {noun}: {}", parts.join(", ")) };
+        let changes = [
+            (self.new_failures, if self.new_failures == 1 { "new failure" } else { "new failures" }),
+            (self.still_failing, "still failing"),
+            (self.fixed, "fixed"),
+            (self.new_tests, if self.new_tests == 1 { "new test" } else { "new tests" }),
+            (self.known, if self.known == 1 { "known failure" } else { "known failures" }),
+        ];
+        let changes: Vec<String> =
+            changes.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+        if !changes.is_empty() {
+            text.push_str("; ");
+            text.push_str(&changes.join(", "));
+        }
+        text
     }
 }

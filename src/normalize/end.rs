@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::render::Pairs;
 use super::text::push_duration;
 use super::{Normalizer, key};
-use crate::event::{RunStatus, Timestamp};
+use crate::event::{Level, Note, RunStatus, Timestamp};
 use crate::loki::entry::EntrySink;
 use crate::names::{kind, meta};
 
@@ -46,10 +46,14 @@ impl Normalizer {
             RunEnd::Abandoned => "testwire ended before the run".to_owned(),
         };
         self.close_open(&why, now, out);
+        for complaint in self.changes.known.complaints(now) {
+            self.note(&Note { level: Level::Warn, text: complaint.into() }, now, out);
+        }
+        self.look_ahead(now);
         self.write_progress(now, out);
         let line = self.end_line(status, end, now);
         let info = self.info.clone();
-        let counts = self.tests.counters.pairs().map(|(name, n)| (name, n.to_string()));
+        let counts = self.counts();
         let elapsed = self.progress(now).elapsed.as_millis().to_string();
         let entries = (self.seq + super::text::pieces(&line, self.longest_line()).len() as u64).to_string();
         let code = if let RunEnd::Exited(code) = end { code.to_string() } else { String::new() };
@@ -70,6 +74,7 @@ impl Normalizer {
         pairs.push(meta::ENTRIES, &entries);
         self.write(key(kind::RUN, status.as_str()), now, &line, &mut pairs, out);
         self.ended = true;
+        self.changes.keep(true);
         Some(status)
     }
 
@@ -107,6 +112,9 @@ impl Normalizer {
         }
         let counters = &self.tests.counters;
         list(&mut line, "failing", counters.failing(), self.failing.iter().map(String::as_str));
+        for (head, count, names) in self.changes.lists(counters) {
+            list(&mut line, head, count, names);
+        }
         list(
             &mut line,
             "failed suites",

@@ -2,10 +2,15 @@
 //!
 //! Pure: no I/O and no clock. Time is an argument: the wall clock for live input, the events' own for old files.
 
+mod changes;
 mod counters;
 mod end;
 mod fit;
+mod hung;
+mod known;
+mod pace;
 mod render;
+mod running;
 mod signature;
 mod snapshot;
 mod tests;
@@ -19,11 +24,18 @@ use std::time::Duration;
 pub use counters::Counters;
 pub use end::RunEnd;
 pub use fit::fit;
+pub use known::{Known, KnownFailure};
+pub use running::{Found, Hints, Running, SharedRunning, Window};
 pub use signature::signature;
 pub use snapshot::{OpenTest, Snapshot};
 pub use text::{MAX_LINE, longest_line, pieces};
 
+use changes::Changes;
+use hung::Watch;
+use pace::Pace;
+
 use crate::event::{Event, Fact, LogLine, RunStatus, Status, TestRef, Timestamp};
+use crate::history::memory::Memory;
 use crate::loki::entry::{Entry, EntrySink, Stream};
 use crate::loki::limits::Limits;
 use crate::names::{kind, label, meta, status};
@@ -69,15 +81,23 @@ pub struct Progress {
     pub eta: Option<Duration>,
     /// Id of the test that has been running longest, and for how long.
     pub oldest: Option<(String, Duration)>,
+    /// Tests under way that are hung.
+    pub hung: u64,
 }
 
-/// Turns the events of one run into entries, in order.
+/// Turns the events of one run into entries, in order. Its serialized form is all of its state but the limits, which are to be
+/// set again.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Normalizer {
     info: RunInfo,
+    #[serde(skip)]
     limits: Limits,
     seq: u64,
     started: Option<Timestamp>,
     tests: Tests,
+    #[serde(skip)]
+    running: SharedRunning,
+    #[serde(skip)]
     streams: HashMap<StreamKey, Arc<Stream>>,
     open_suites: HashMap<String, Timestamp>,
     failing: Vec<String>,
@@ -88,11 +108,18 @@ pub struct Normalizer {
     last_progress: Timestamp,
     /// Latest time of an event, for a run that is told after the fact; `None` for one that is running.
     replayed: Option<Timestamp>,
+    #[serde(skip)]
     line: String,
+    #[serde(skip)]
+    changes: Changes,
+    #[serde(skip)]
+    pace: Pace,
+    #[serde(skip)]
+    watch: Watch,
 }
 
 /// What the runner processes said of themselves.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Verdict {
     started: u64,
     finished: u64,
@@ -117,6 +144,7 @@ impl Normalizer {
             seq: 0,
             started: None,
             tests: Tests::default(),
+            running: SharedRunning::default(),
             streams: HashMap::new(),
             open_suites: HashMap::new(),
             failing: Vec::new(),
@@ -127,12 +155,30 @@ impl Normalizer {
             last_progress: Timestamp::default(),
             replayed: None,
             line: String::new(),
+            changes: Changes::default(),
+            pace: Pace::default(),
+            watch: Watch::default(),
         }
+    }
+
+    /// Sees results beside those that `memory` knows, and has it keep those of this run. To be called before the start.
+    pub fn remember(&mut self, memory: Box<dyn Memory>) {
+        self.changes.remember(memory);
+    }
+
+    /// Failures that somebody knows of.
+    pub fn set_known(&mut self, known: Known) {
+        self.changes.known = known;
     }
 
     /// Number of entries written so far.
     pub fn entries(&self) -> u64 {
         self.seq
+    }
+
+    /// Goes on behind the entry with this number.
+    pub fn set_entries(&mut self, entries: u64) {
+        self.seq = entries;
     }
 
     /// The run as known from outside its events.
@@ -152,6 +198,11 @@ impl Normalizer {
         }
     }
 
+    /// The tests that are running, for those who read logs beside the run.
+    pub fn running(&self) -> SharedRunning {
+        self.running.clone()
+    }
+
     /// What Loki takes, if that is known; else its defaults hold.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
@@ -163,6 +214,8 @@ impl Normalizer {
 
     /// Writes the run's start, unless that has been done.
     pub fn start(&mut self, time: Timestamp, out: &mut dyn EntrySink) {
+        // A run that another process began is started, and has no history yet.
+        self.changes.open(&self.info);
         if self.started.is_some() {
             return;
         }
@@ -187,8 +240,9 @@ impl Normalizer {
         let now = self.clock(event.time, now);
         let time = event.time.unwrap_or(now);
         self.start(time.min(now), out);
+        self.take_history();
         match &event.fact {
-            Fact::Log(log) => return self.log(log, time, out),
+            Fact::Log(log) => return self.log(log, event.time.is_some(), time, out),
             Fact::RunStarted(run) => {
                 self.verdict.started += 1;
                 self.run_started(run, time, out);
@@ -197,7 +251,7 @@ impl Normalizer {
                 if let Some(total) = planned.total {
                     self.tests.plan_total(total);
                 }
-                planned.tests.iter().for_each(|id| self.tests.plan(id));
+                planned.tests.iter().for_each(|id| self.tests.plan(id, self.changes.expected(id)));
             }
             Fact::RunFinished(run) => self.run_finished(run),
             Fact::SuiteStarted(suite) => self.suite_started(suite, time, out),
@@ -225,12 +279,36 @@ impl Normalizer {
         self.replayed.unwrap_or(now)
     }
 
+    /// The run is told after the fact and began then, whatever the clock says and whether its events have times.
+    pub fn replay(&mut self, begun: Timestamp) {
+        self.replayed = Some(begun);
+    }
+
     /// Writes progress when it is due. To be called at least once a second while a run is on.
     pub fn tick(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
         let now = self.replayed.unwrap_or(now);
+        self.take_history();
+        self.look_for_hung(now, out);
+        self.look_ahead(now);
         let since = now.since(self.last_progress);
         if self.started.is_some() && ((self.changed && since >= PROGRESS_EVERY) || since >= HEARTBEAT_EVERY) {
             self.write_progress(now, out);
+            self.changes.keep(false);
+        }
+    }
+
+    /// Takes a history that has arrived since the run began.
+    fn take_history(&mut self) {
+        if self.changes.poll(&mut self.tests.counters) {
+            self.tests.expect(|id| self.changes.expected(id));
+            self.changed = true;
+        }
+    }
+
+    /// Writes progress if something changed since the last time.
+    pub fn settle(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
+        if self.changed && self.started.is_some() {
+            self.write_progress(self.replayed.unwrap_or(now), out);
         }
     }
 
@@ -242,7 +320,8 @@ impl Normalizer {
         Progress {
             counters,
             elapsed,
-            eta: eta(&counters, elapsed),
+            eta: self.eta(elapsed, now),
+            hung: self.tests.open().filter(|open| open.is_hung).count() as u64,
             oldest: self.tests.oldest().map(|o| (o.id.clone(), now.since(o.started))),
         }
     }
@@ -251,7 +330,7 @@ impl Normalizer {
         let progress = self.progress(now);
         self.changed = false;
         self.last_progress = now;
-        let counts = progress.counters.pairs().map(|(name, n)| (name, n.to_string()));
+        let counts = self.counts();
         let elapsed = progress.elapsed.as_millis().to_string();
         let eta = progress.eta.map(|d| d.as_millis().to_string()).unwrap_or_default();
         let host = self.info.host.clone();
@@ -277,21 +356,38 @@ impl Normalizer {
         self.write(key(kind::PROGRESS, ""), now, &line, &mut pairs, out);
     }
 
-    fn log(&mut self, log: &LogLine<'_>, time: Timestamp, out: &mut dyn EntrySink) {
+    /// Names and values of the counters that there are.
+    fn counts(&self) -> Vec<(&'static str, String)> {
+        let counters = &self.tests.counters;
+        let changes = counters.change_pairs().into_iter().filter(|(_, n)| *n > 0 || self.changes.is_told());
+        let known = (counters.known > 0).then_some((meta::KNOWN, counters.known));
+        counters.pairs().into_iter().chain(changes).chain(known).map(|(name, n)| (name, n.to_string())).collect()
+    }
+
+    fn log(&mut self, log: &LogLine<'_>, has_time: bool, time: Timestamp, out: &mut dyn EntrySink) {
         let source = match &log.source {
             crate::event::Source::Named(name) => Cow::Owned(name.clone().into_owned()),
             crate::event::Source::Stdout => Cow::Borrowed(crate::names::source::STDOUT),
             crate::event::Source::Stderr => Cow::Borrowed(crate::names::source::STDERR),
             crate::event::Source::Runner => Cow::Borrowed(crate::names::source::RUNNER),
         };
-        let running = self.tests.counters.running.to_string();
-        let only = if log.test.is_none() { self.tests.only_open().map(|o| o.id.clone()) } else { None };
+        let found = match &log.test {
+            Some(_) => Found::None,
+            None if has_time => self.running.lock().find(Window::new(Some(time), 0, time), Hints::default()),
+            None => self.running.lock().now(),
+        };
+        let several = if let Found::Several(count) = &found { count.to_string() } else { String::new() };
         let mut pairs = Pairs::new(log.level.map_or("info", crate::event::Level::as_str));
-        match (&log.test, &only) {
+        if let Some(id) = log.test.as_ref().map(|test| test.id.as_ref()).or(found.test())
+            && let Some(open) = self.tests.get_open_mut(id)
+        {
+            open.last_output.clear();
+            open.last_output.push_str(hung::last_line(&log.text));
+        }
+        match (&log.test, &found) {
             (Some(test), _) => pairs.push(meta::TEST, &test.id),
-            (None, Some(id)) => pairs.push(meta::TEST, id),
-            (None, None) if self.tests.counters.running > 0 => pairs.push(meta::TESTS_RUNNING, &running),
-            (None, None) => {}
+            (None, Found::Test(id)) => pairs.push(meta::TEST, id),
+            (None, _) => pairs.push(meta::TESTS_RUNNING, &several),
         }
         self.write(StreamKey { kind: kind::LOG, status: "", source }, time, &log.text, &mut pairs, out);
     }
@@ -347,12 +443,6 @@ impl Normalizer {
 
 fn key(kind: &'static str, status: &'static str) -> StreamKey {
     StreamKey { kind, status, source: Cow::Borrowed("") }
-}
-
-/// Time to the end if the rest goes as what is done; nothing before the first result.
-fn eta(counters: &Counters, elapsed: Duration) -> Option<Duration> {
-    let (done, left) = (counters.done(), counters.planned.checked_sub(counters.done())?);
-    (done > 0 && counters.planned > 0).then(|| elapsed.mul_f64(left as f64 / done as f64))
 }
 
 fn borrowed(test: &TestRef<'_>) -> TestRef<'static> {

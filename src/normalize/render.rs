@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::text::{after_first_line, first_line, millis, push_duration, word};
-use super::{Normalizer, RunInfo, StreamKey, borrowed, key, level_of, signature};
+use super::{Normalizer, RunInfo, StreamKey, borrowed, changes, key, level_of, signature};
 use crate::event::{
     Note, RunFinished, RunStarted, RunStatus, Status, StepFinished, SuiteFinished, SuiteStarted, TestFinished, TestRef,
     TestStarted, Timestamp,
 };
+use crate::history::slot::Outcome;
 use crate::loki::entry::EntrySink;
 use crate::names::{kind, meta, status};
 
@@ -62,6 +63,9 @@ struct TestEnd<'a> {
     message: &'a str,
     details: &'a str,
     tags: &'a str,
+    /// True if this is the test's result; false for an attempt that was lost.
+    is_result: bool,
+    was_hung: bool,
 }
 
 impl Normalizer {
@@ -121,6 +125,7 @@ impl Normalizer {
     pub(super) fn test_started(&mut self, start: &TestStarted<'_>, time: Timestamp, out: &mut dyn EntrySink) {
         let tags = tags_text(&start.tags);
         let lost = self.tests.start(&start.test, start.attempt, start.repeat, time, tags.clone());
+        self.running.lock().start(&start.test.id, &start.test.worker, time);
         if let Some(lost) = lost {
             // Its end never came; it is not the test's result, because another attempt is under way.
             let test = TestRef { id: lost.id.into(), suite: lost.suite.into(), worker: lost.worker.into() };
@@ -133,11 +138,18 @@ impl Normalizer {
                 message: "started again before it ended",
                 details: "",
                 tags: &lost.tags,
+                is_result: false,
+                was_hung: lost.is_hung,
                 test,
             };
             self.write_end(&end, time, out);
         }
-        let attempt = self.tests.get_open(&start.test.id).map_or(1, |o| o.attempt);
+        self.pace.start(time, self.tests.counters.running);
+        let expected = self.changes.expected(&start.test.id);
+        let attempt = self.tests.get_open_mut(&start.test.id).map_or(1, |open| {
+            open.expected = expected;
+            open.attempt
+        });
         let attempt = if attempt > 1 { attempt.to_string() } else { String::new() };
         let mut pairs = Pairs::new("info");
         pairs.push(meta::TEST, &start.test.id);
@@ -156,7 +168,9 @@ impl Normalizer {
             self.test_started(&start, began, out);
         }
         let Some(done) = self.tests.finish(&end.test.id, end.status) else { return };
+        self.running.lock().end(&end.test.id, time);
         self.remember_failing(&end.test.id, end.status);
+        self.pace.end(done.open.expected, end.duration.or_else(|| Some(time.since(done.open.started))));
         let or = |own: &Cow<'_, str>, known: String| {
             if own.is_empty() { known.into() } else { Cow::Owned(own.clone().into_owned()) }
         };
@@ -174,6 +188,8 @@ impl Normalizer {
             message: &end.message,
             details: &end.details,
             tags: &tags,
+            is_result: true,
+            was_hung: done.open.is_hung,
         };
         self.write_end(&end, time, out);
     }
@@ -191,6 +207,8 @@ impl Normalizer {
             message: &end.message,
             details: &end.details,
             tags: &tags,
+            is_result: true,
+            was_hung: false,
         };
         self.write_end(&end, time, out);
     }
@@ -219,7 +237,16 @@ impl Normalizer {
         } else {
             String::new()
         };
+        let (judged, is_known) = if end.is_result {
+            let result = (end.status, end.flaky);
+            self.changes.note(&end.test.id, result, time, end.duration, &signature, &mut self.tests.counters)
+        } else {
+            Default::default()
+        };
         let attempt = if end.attempt > 1 { end.attempt.to_string() } else { String::new() };
+        let (expected, slower_by) =
+            (judged.expected.map(millis).unwrap_or_default(), judged.slower_by.map(millis).unwrap_or_default());
+        let flips = if judged.flaky_score > 0 { judged.flaky_score.to_string() } else { String::new() };
         let millis = end.duration.map(millis).unwrap_or_default();
         let mut pairs = Pairs::new(level_of(end.status));
         pairs.push(meta::TEST, &end.test.id);
@@ -231,6 +258,13 @@ impl Normalizer {
         pairs.push(meta::TAGS, end.tags);
         pairs.push(meta::MESSAGE, first_line(end.message));
         pairs.push(meta::SIGNATURE, &signature);
+        pairs.push(meta::PREVIOUS, judged.previous.map_or("", Outcome::as_str));
+        pairs.push(meta::CHANGE, changes::word(judged.change));
+        pairs.push(meta::EXPECTED_MS, &expected);
+        pairs.push(meta::SLOWER_BY, &slower_by);
+        pairs.push(meta::FLAKY_SCORE, &flips);
+        pairs.push(meta::HUNG, if end.was_hung { "false" } else { "" });
+        pairs.push(meta::KNOWN, if is_known { "true" } else { "" });
         self.write(key(kind::TEST, end.status.as_str()), time, &line, &mut pairs, out);
         self.line = line;
     }

@@ -77,9 +77,21 @@ impl Normalizer {
             tags: String::new(),
             attempt: open.attempt,
             started: Timestamp(open.started),
+            expected: None,
+            last_output: String::new(),
+            is_hung: false,
         });
         normalizer.tests.restore(snapshot.counters, open);
+        normalizer.recall_running();
         normalizer
+    }
+
+    /// Tells those who read logs of the tests that are running, of a run that was restored.
+    pub fn recall_running(&self) {
+        let mut running = self.running.lock();
+        for open in self.tests.open() {
+            running.start(&open.id, &open.worker, open.started);
+        }
     }
 
     /// Goes on behind the entry with number `seq`, after the events up to it were taken again for their state alone.

@@ -1,6 +1,7 @@
 //! What is known of the tests of a run: planned, open, ended.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher as _;
@@ -18,7 +19,7 @@ const MAX_NAME: usize = 4 << 10;
 const GENERATION: usize = 400_000;
 
 /// A test under way.
-#[derive(Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Open {
     pub(super) id: String,
     pub(super) suite: String,
@@ -26,10 +27,25 @@ pub(super) struct Open {
     pub(super) tags: String,
     pub(super) attempt: u32,
     pub(super) started: Timestamp,
+    /// How long it usually takes.
+    pub(super) expected: Option<Duration>,
+    /// Its last line of output, as far as it is kept.
+    pub(super) last_output: String,
+    /// True once it was announced as hung.
+    pub(super) is_hung: bool,
+}
+
+/// A test that was announced and has not been seen.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Planned {
+    name: Box<str>,
+    /// Place among those that were announced.
+    order: u64,
+    expected: Option<Duration>,
 }
 
 /// What is remembered of an ended test.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Ended {
     attempts: u16,
     status: Status,
@@ -46,14 +62,15 @@ pub(super) struct Finished {
 }
 
 /// All tests of a run.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Tests {
     pub(super) counters: Counters,
+    #[serde(skip)]
     hasher: FixedState,
     open: HashMap<u64, Open, FixedState>,
     young: HashMap<u64, Ended, FixedState>,
     old: HashMap<u64, Ended, FixedState>,
-    planned: HashMap<u64, Box<str>, FixedState>,
+    planned: HashMap<u64, Planned, FixedState>,
     planned_bytes: usize,
     planned_total: Option<u64>,
     /// Distinct tests that were announced by name or seen.
@@ -75,8 +92,8 @@ impl Tests {
         self.update_planned();
     }
 
-    /// Announces a test by name.
-    pub(super) fn plan(&mut self, id: &str) {
+    /// Announces a test by name, and how long it usually takes.
+    pub(super) fn plan(&mut self, id: &str, expected: Option<Duration>) {
         let key = self.key(id);
         if self.open.contains_key(&key) || self.ended(key).is_some() || self.planned.contains_key(&key) {
             return;
@@ -85,7 +102,7 @@ impl Tests {
         if self.planned_bytes + MAX_NAME <= MAX_PLANNED_BYTES {
             let name = prefix(id, MAX_NAME);
             self.planned_bytes += name.len();
-            self.planned.insert(key, name.into());
+            self.planned.insert(key, Planned { name: name.into(), order: self.known, expected });
         }
         self.update_planned();
     }
@@ -99,7 +116,7 @@ impl Tests {
     /// if nobody did. Where names had to be dropped, it cannot be told whether it was among them: it counts as one.
     fn first_seen(&mut self, key: u64) {
         match self.planned.remove(&key) {
-            Some(name) => self.planned_bytes -= name.len(),
+            Some(planned) => self.planned_bytes -= planned.name.len(),
             None if self.planned_bytes + MAX_NAME <= MAX_PLANNED_BYTES => self.known += 1,
             None => {}
         }
@@ -118,11 +135,13 @@ impl Tests {
         let lost = self.open.remove(&key);
         let before = self.ended(key);
         let past = lost.as_ref().map(|o| o.attempt).max(before.map(|e| u32::from(e.attempts))).unwrap_or(0);
+        let counted = attempt.is_some();
         let attempt = attempt.unwrap_or(past + 1);
-        // A repeat of a test that passed is none of a failed one either: only what follows a failure is a retry.
+        // A repeat of a test that passed is none of a failed one either: only what follows a failure is a retry, or what
+        // the runner counts as one (pytest's JUnit XML does not say that the attempts before had failed).
         let failed_before =
             lost.is_some() || before.is_some_and(|e| e.status == Status::Retried || e.status.is_failing());
-        if !repeat && attempt > 1 && (failed_before || before.is_none()) {
+        if !repeat && attempt > 1 && (counted || failed_before || before.is_none()) {
             self.counters.retried += 1;
         }
         let open = Open {
@@ -132,6 +151,9 @@ impl Tests {
             tags,
             attempt,
             started: time,
+            expected: None,
+            last_output: String::new(),
+            is_hung: false,
         };
         if past == 0 {
             self.first_seen(key);
@@ -147,9 +169,45 @@ impl Tests {
         self.open.get(&self.key(id))
     }
 
-    /// The only test under way, if there is exactly one.
-    pub(super) fn only_open(&self) -> Option<&Open> {
-        (self.open.len() == 1).then(|| self.open.values().next()).flatten()
+    /// The same, to add what others know of it.
+    pub(super) fn get_open_mut(&mut self, id: &str) -> Option<&mut Open> {
+        let key = self.key(id);
+        self.open.get_mut(&key)
+    }
+
+    /// The tests under way.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Open> {
+        self.open.values()
+    }
+
+    /// Those under way that have become hung by `test`, the oldest first, each once.
+    pub(super) fn become_hung(&mut self, test: impl Fn(&Open) -> bool) -> Vec<Open> {
+        let news = self.open.values_mut().filter(|open| !open.is_hung && test(open));
+        let mut news: Vec<Open> = news
+            .map(|open| {
+                open.is_hung = true;
+                open.clone()
+            })
+            .collect();
+        news.sort_unstable_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        news
+    }
+
+    /// Place and usual duration of the tests that were announced by name and have not been seen.
+    pub(super) fn planned_expected(&self) -> impl Iterator<Item = (u64, Option<Duration>)> {
+        self.planned.values().map(|planned| (planned.order, planned.expected))
+    }
+
+    /// Says anew how long the tests usually take that have no end.
+    pub(super) fn expect(&mut self, expected: impl Fn(&str) -> Option<Duration>) {
+        self.planned.values_mut().for_each(|planned| planned.expected = expected(&planned.name));
+        self.open.values_mut().for_each(|open| open.expected = expected(&open.id));
+    }
+
+    /// Number of tests that were announced, have not been seen, and are not known by name.
+    pub(super) fn unnamed(&self) -> u64 {
+        let seen = self.counters.seen() + self.counters.running;
+        self.counters.planned.saturating_sub(seen + self.planned.len() as u64)
     }
 
     /// The test that has been running longest.
@@ -222,7 +280,7 @@ impl Tests {
     /// Number of announced tests that were never seen, and the names that are known of them, sorted.
     pub(super) fn never_ran(&self) -> (u64, Vec<&str>) {
         let missing = self.counters.planned.saturating_sub(self.counters.seen() + self.counters.running);
-        let mut names: Vec<&str> = self.planned.values().map(AsRef::as_ref).collect();
+        let mut names: Vec<&str> = self.planned.values().map(|planned| planned.name.as_ref()).collect();
         names.sort_unstable();
         (missing, names)
     }
@@ -244,7 +302,7 @@ mod tests_ {
     #[test]
     fn a_failure_that_passes_on_retry_is_flaky_and_no_failure_any_more() {
         let mut t = Tests::default();
-        t.plan("a");
+        t.plan("a", None);
         assert!(!run(&mut t, "a", Status::Failed));
         assert_eq!((t.counters.failed, t.counters.done(), t.counters.planned), (1, 1, 1));
         assert!(run(&mut t, "a", Status::Passed));
@@ -279,7 +337,7 @@ mod tests_ {
     fn what_never_ran_is_known_by_name() {
         let mut t = Tests::default();
         for id in ["c", "a", "b", "a"] {
-            t.plan(id);
+            t.plan(id, None);
         }
         run(&mut t, "b", Status::Passed);
         assert_eq!(t.never_ran(), (2, vec!["a", "c"]));

@@ -19,11 +19,13 @@ const PAST_NANOS: i64 = 6 * 24 * 3_600 * 1_000_000_000;
 const AHEAD_NANOS: i64 = 5 * 60 * 1_000_000_000;
 
 /// Writes them, numbered by themselves.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct AmbientWriter {
-    seq: u64,
+    pub(super) seq: u64,
+    #[serde(skip)]
     streams: HashMap<[String; 4], Arc<Stream>>,
     sources: Values,
+    #[serde(skip)]
     pub(super) limits: Limits,
 }
 

@@ -114,24 +114,28 @@ impl Feed {
     ) -> io::Result<Got> {
         let Self { source, lines, handler, tee, unknown_format, known, .. } = self;
         let mut tee_error = None;
-        let got = lines.read(
-            source,
-            |bytes| {
-                if let Some(tee) = tee.as_mut() {
-                    tee_error = tee.bytes(bytes).err();
+        let got = lines.fill(source, |bytes| {
+            if let Some(tee) = tee.as_mut() {
+                tee_error = tee.bytes(bytes).err();
+            }
+        })?;
+        let mut take = |handler: &mut Handler, line: &[u8], end: u64| match known {
+            Some(part) if end <= part.bytes => {
+                handler.line(line, normalizer, &mut ToNothing, now);
+                if end == part.bytes {
+                    normalizer.resume(part.seq, part.started);
+                    *known = None;
                 }
-            },
-            |line, end| match known {
-                Some(part) if end <= part.bytes => {
-                    handler.line(line, normalizer, &mut ToNothing, now);
-                    if end == part.bytes {
-                        normalizer.resume(part.seq, part.started);
-                        *known = None;
-                    }
-                }
-                _ => *unknown_format |= handler.line(line, normalizer, out, now),
-            },
-        )?;
+            }
+            _ => *unknown_format |= handler.line(line, normalizer, out, now),
+        };
+        if let Got::Bytes(fresh) = got {
+            if handler.has_no_lines(lines.pending()) {
+                lines.drain(|bytes, end| take(handler, bytes, end));
+            } else {
+                lines.split(fresh, |line, end| take(handler, line, end));
+            }
+        }
         match tee_error {
             None => Ok(got),
             Some(e) => Err(io::Error::new(e.kind(), format!("nobody takes its copy any more: {e}"))),
@@ -156,6 +160,16 @@ impl Feed {
 }
 
 impl Handler {
+    /// True if the input is to be taken as it comes, and not by lines: its format is binary, or turns out to be by the bytes
+    /// that come next.
+    fn has_no_lines(&mut self, next: &[u8]) -> bool {
+        match self {
+            Self::Decode(format, _) => format.is_binary(),
+            Self::Detect(_) => decode::binary_format(next).is_some(),
+            Self::Plain(_) => false,
+        }
+    }
+
     /// Takes a line. True if it became clear that the format is unknown.
     fn line(&mut self, line: &[u8], normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
         match self {
@@ -174,6 +188,14 @@ impl Handler {
                 normalizer.event(&Event { time: None, fact: Fact::Log(log) }, now, out);
             }
             Self::Detect(head) => {
+                if let Some(format) = decode::binary_format(line) {
+                    let head = std::mem::take(head);
+                    *self = Self::decoder(format);
+                    if !head.is_empty() {
+                        self.line(&head, normalizer, out, now);
+                    }
+                    return self.line(line, normalizer, out, now);
+                }
                 head.extend_from_slice(line);
                 head.push(b'\n');
                 return self.detect(false, normalizer, out, now);
@@ -207,6 +229,12 @@ impl Handler {
             let text =
                 Cow::Owned(format!("the input's format is not known: {reason}; its lines are kept as log lines"));
             normalizer.event(&Event { time: None, fact: Fact::Note(Note { level: Level::Warn, text }) }, now, out);
+        }
+        if let Self::Decode(format, _) = self
+            && format.is_binary()
+        {
+            self.line(&head, normalizer, out, now);
+            return false;
         }
         for line in head.strip_suffix(b"\n").unwrap_or(&head).split(|&b| b == b'\n') {
             self.line(line, normalizer, out, now);

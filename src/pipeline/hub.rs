@@ -1,143 +1,204 @@
 //! The thread that owns the runs of `listen`: messages of clients → entries of many runs.
 //!
 //! What waits is taken together, appended to the queue at once, and answered after that: an answer says that the entries
-//! are in the queue.
+//! are in the queue. With a journal, the runs survive the process: what is taken is written there first.
 
-use std::collections::{HashMap, HashSet};
+mod open;
+mod saved;
+
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::ambient::AmbientWriter;
+pub use self::open::Common;
+pub(super) use self::open::Values;
+use self::open::{Open, Table, Tally};
+use self::saved::{State, Step, Taken};
+use super::beside::Beside;
 use super::intake::now;
-use super::output::{Mark, Output, OutputError};
-use crate::decode::clients::{Ambient, Answer, Clients, RunFacts, Runs};
-use crate::event::{Event, Timestamp};
+use super::journal::{Found, Journal, Place};
+use super::output::{Mark, Output, OutputError, ToNothing};
+use crate::decode::clients::{Answer, Clients, Message, Zone};
+use crate::event::Timestamp;
 use crate::loki::limits::Limits;
-use crate::names::meta;
-use crate::normalize::{Normalizer, RunEnd, RunInfo, Snapshot};
+use crate::normalize::{Normalizer, RunEnd, Snapshot};
 use crate::source::http::door::Job;
 
 /// How long nothing must have come before progress is looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// Messages that are appended together.
 const GROUP: usize = 512;
-/// How long a run that looks finished waits for another of its processes.
-const GRACE: Duration = Duration::from_secs(3);
-/// Distinct values that clients may bring for a label; any more become `other`.
-const LABEL_VALUES: usize = 50;
-/// Ids of runs that are remembered to number their uses.
-const MAX_USES: usize = 100_000;
-/// Runs that may be on at a time; each costs some kilobytes and the memory of its tests.
-const MAX_RUNS: usize = 2_000;
 
 /// How the hub ended.
 #[derive(Debug, Default)]
 pub struct HubReport {
     /// Entries written.
     pub entries: u64,
-    /// Runs seen.
+    /// Runs seen, those of earlier processes included.
     pub runs: u64,
+    /// Runs that are on still, and wait for the next process.
+    pub left: usize,
     /// The first failure to hand entries on.
     pub output_error: Option<OutputError>,
 }
 
 /// The runs that are on, and where their entries go.
 pub struct Hub {
-    jobs: Receiver<Job>,
     clients: Clients,
     open: Open,
-}
-
-struct Open {
-    /// What all runs have in common; the id is a prefix for those without one.
-    common: RunInfo,
-    timeout: Duration,
-    output: Box<dyn Output>,
-    runs: HashMap<String, Run>,
-    /// How often a run id was used by this process, so that the entries of each use are numbered by themselves.
-    uses: HashMap<String, u32>,
-    projects: Values,
-    envs: Values,
-    runners: Values,
-    ambient: AmbientWriter,
-    now: Timestamp,
-    report: HubReport,
-}
-
-struct Run {
-    normalizer: Normalizer,
-    heard: Instant,
-    /// The same by the wall clock.
-    heard_at: Timestamp,
-    closing: Option<Instant>,
-    is_told_after: bool,
-}
-
-/// Bounds the values of a label.
-#[derive(Default)]
-pub(super) struct Values(HashSet<String>);
-
-impl Values {
-    pub(super) fn bounded(&mut self, value: String) -> String {
-        if value.is_empty() || self.0.contains(&value) {
-            return value;
-        }
-        if self.0.len() >= LABEL_VALUES {
-            return "other".into();
-        }
-        self.0.insert(value.clone());
-        value
-    }
+    journal: Option<Journal>,
+    /// True if the journal lacks something that was taken.
+    behind: bool,
+    begun: Instant,
+    /// The clock at that moment.
+    clock: Duration,
+    changes: Option<Receiver<Common>>,
+    output_error: Option<OutputError>,
 }
 
 impl Hub {
-    /// A hub without runs. `common` is what all runs have in common, its `shard` the name of this process.
-    pub fn new(
-        jobs: Receiver<Job>,
-        clients: Clients,
-        common: RunInfo,
-        timeout: Duration,
-        output: Box<dyn Output>,
-    ) -> Self {
-        let open = Open {
-            common,
-            timeout,
-            output,
-            runs: HashMap::new(),
-            uses: HashMap::new(),
-            projects: Values::default(),
-            envs: Values::default(),
-            runners: Values::default(),
-            ambient: AmbientWriter::default(),
-            now: now(),
-            report: HubReport::default(),
-        };
-        Self { jobs, clients, open }
+    /// A hub without runs. `zone` reads times that name none.
+    pub fn new(zone: Box<Zone>, common: Common) -> Self {
+        Self::with(zone, Table::new(common, now()))
+    }
+
+    fn with(zone: Box<Zone>, table: Table) -> Self {
+        let clock = table.clock;
+        let output = Tally { out: Box::new(ToNothing), entries: 0 };
+        Self {
+            clients: Clients::new(zone),
+            open: Open::new(table, output),
+            journal: None,
+            behind: false,
+            begun: Instant::now(),
+            clock,
+            changes: None,
+            output_error: None,
+        }
+    }
+
+    /// The hub that an earlier process kept in a journal. `marked` is the place in the newest mark of its queue.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or what it says cannot be understood.
+    pub fn restore(zone: Box<Zone>, found: &Found, marked: Option<Place>) -> io::Result<Self> {
+        let journal = std::fs::read(&found.path)?;
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let saved::Owned { table, clients, .. } = saved::state(&journal).map_err(invalid)?;
+        table.runs.values().for_each(|run| run.normalizer.recall_running());
+        let mut hub = Self::with(zone, table);
+        hub.clients.set_state(clients);
+        for step in saved::steps(&journal, found.generation, marked) {
+            (hub.open.table.now, hub.open.table.clock) = (step.now, step.clock);
+            for message in &step.messages {
+                match serde_json::from_str::<Message>(message.get()) {
+                    Ok(message) => drop(hub.clients.take(message, &mut hub.open)),
+                    Err(error) => tracing::error!(%error, "a message of the journal cannot be read"),
+                }
+            }
+            hub.tend();
+            if step.over {
+                hub.open.table.runs.clear();
+            }
+            for (key, entries) in step.entries {
+                if let Some(run) = hub.open.table.runs.get_mut(&key) {
+                    run.normalizer.set_entries(entries);
+                    run.noted = entries;
+                }
+            }
+            hub.open.table.ambient.seq = step.ambient;
+        }
+        hub.clock = hub.open.table.clock;
+        hub.open.output.entries = 0;
+        Ok(hub)
     }
 
     /// The same with entries that keep to these limits.
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {
-        self.open.ambient.limits = limits;
+        self.open.set_limits(limits);
         self
     }
 
-    /// Runs until nobody can hand in messages any more; then ends the runs that are on.
-    pub fn run(mut self) -> HubReport {
+    /// The same with runs that are given to `prepare` when they begin, and those that are on now.
+    #[must_use]
+    pub fn preparing(mut self, prepare: impl Fn(&mut Normalizer) + Send + 'static) -> Self {
+        self.open.set_prepare(Box::new(prepare));
+        self
+    }
+
+    /// The same that tells those who read logs which runs are on.
+    #[must_use]
+    pub fn with_beside(mut self, beside: Beside) -> Self {
+        self.open.set_beside(beside);
+        self
+    }
+
+    /// The same with this in common for the runs to come.
+    #[must_use]
+    pub fn commonly(mut self, common: Common) -> Self {
+        self.open.table.common = common;
+        self
+    }
+
+    /// The same, and what comes here is in common for the runs after that.
+    #[must_use]
+    pub fn changing(mut self, changes: Receiver<Common>) -> Self {
+        self.changes = Some(changes);
+        self
+    }
+
+    /// The same with its state kept in a journal, which was begun with [`Hub::state`].
+    #[must_use]
+    pub fn keeping(mut self, journal: Journal) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
+    /// All of its state, in one line.
+    pub fn state(&self) -> Vec<u8> {
+        let state = State { version: saved::VERSION, table: &self.open.table, clients: self.clients.state() };
+        serde_json::to_vec(&state).expect("texts, numbers, lists and maps with such keys become JSON")
+    }
+
+    /// Runs that are on.
+    pub fn runs(&self) -> usize {
+        self.open.table.runs.len()
+    }
+
+    /// When something was heard last of any run, and after how long silence they are over.
+    pub fn heard(&self) -> (Timestamp, Duration) {
+        let heard = self.open.table.runs.values().map(|run| run.heard_at).max();
+        (heard.unwrap_or_default(), self.open.table.common.timeout)
+    }
+
+    /// Runs until nobody can hand in messages any more. Then runs are left to the next process where they are kept, and
+    /// ended else.
+    pub fn run(mut self, jobs: &Receiver<Job>, output: Box<dyn Output>) -> HubReport {
+        self.open.output.out = output;
         let mut answers = Vec::new();
         loop {
-            let first = match self.jobs.recv_timeout(TICK) {
+            let first = match jobs.recv_timeout(TICK) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            self.open.now = now();
-            for job in first.into_iter().chain(self.jobs.try_iter()).take(GROUP) {
+            self.change();
+            self.tell_time();
+            let before = self.open.output.entries;
+            let mut taken = Taken::default();
+            for job in first.into_iter().chain(jobs.try_iter()).take(GROUP) {
+                if self.journal.is_some() {
+                    taken.add(&job.message);
+                }
                 let answer = self.clients.take(job.message, &mut self.open);
                 answers.push((job.answer, answer));
             }
-            self.tend();
-            let taken = self.open.flush();
+            let is_told = !taken.0.is_empty();
+            let noted = self.tend();
+            let wrote = self.open.output.entries > before;
+            let kept = if is_told || wrote { self.keep(taken, noted, wrote) } else { true };
+            let taken = kept && self.flush();
             for (waiting, answer) in answers.drain(..) {
                 let answer = if taken { answer } else { Answer::error(503, "the spool cannot be written") };
                 // A client that has gone needs no answer.
@@ -147,155 +208,161 @@ impl Hub {
         self.finish()
     }
 
-    /// Writes progress that is due, and ends the runs whose time has come.
-    fn tend(&mut self) {
-        let (at, timeout) = (Instant::now(), self.open.timeout);
-        let mut over = Vec::new();
-        for (key, run) in &mut self.open.runs {
-            if run.is_told_after {
+    /// Ends the runs that are on, as nobody has heard of them for too long, and writes that to `output`.
+    pub fn give_up(mut self, output: Box<dyn Output>) -> HubReport {
+        self.open.output.out = output;
+        self.open.table.now = now();
+        self.end_all(&RunEnd::TimedOut);
+        self.leave()
+    }
+
+    fn tell_time(&mut self) {
+        self.open.table.now = now();
+        self.open.table.clock = self.clock + self.begun.elapsed();
+    }
+
+    fn change(&mut self) {
+        let Some(common) = self.changes.as_ref().and_then(|changes| changes.try_iter().last()) else { return };
+        self.open.table.common = common;
+        // The steps before went by what was common then.
+        self.renew();
+    }
+
+    /// Writes progress that is due, and ends the runs whose time has come. Gives the numbers of entries that changed.
+    fn tend(&mut self) -> Vec<(String, u64)> {
+        self.open.tell_beside();
+        let Table { runs, clock, now, common, .. } = &mut self.open.table;
+        let (mut over, mut noted) = (Vec::new(), Vec::new());
+        for (key, run) in runs {
+            let silent = clock.saturating_sub(run.heard) >= common.timeout;
+            let closed = run.closing.is_some_and(|closing| *clock >= closing);
+            match (run.is_told_after, run.closing) {
                 // What is left of it comes with the upload, or never.
-                if at.duration_since(run.heard) >= timeout {
-                    over.push((key.clone(), RunEnd::TimedOut));
-                }
-            } else if let Some(closing) = run.closing {
-                if at >= closing {
-                    over.push((key.clone(), RunEnd::InputEnded));
-                }
-            } else if at.duration_since(run.heard) >= timeout {
-                over.push((key.clone(), RunEnd::TimedOut));
-            } else {
-                run.normalizer.tick(self.open.now, &mut *self.open.output);
+                (true, _) if silent => over.push((key.clone(), RunEnd::TimedOut)),
+                (true, _) => {}
+                (false, Some(_)) if closed => over.push((key.clone(), RunEnd::InputEnded)),
+                (false, Some(_)) => {}
+                (false, None) if silent => over.push((key.clone(), RunEnd::TimedOut)),
+                (false, None) => run.normalizer.tick(*now, &mut self.open.output),
+            }
+            if run.normalizer.entries() != run.noted {
+                run.noted = run.normalizer.entries();
+                noted.push((key.clone(), run.noted));
             }
         }
         for (key, end) in over {
+            self.clients.last_words(&key, &mut self.open);
             self.open.end(&key, &end);
             self.clients.forget(&key);
         }
+        noted
     }
 
-    fn finish(mut self) -> HubReport {
-        self.open.now = now();
-        let keys: Vec<String> = self.open.runs.keys().cloned().collect();
-        for key in keys {
-            self.open.end(&key, &RunEnd::Stopped("testwire was stopped".into()));
+    /// Writes what was taken to the journal. False if that did not work.
+    fn keep(&mut self, taken: Taken, entries: Vec<(String, u64)>, wrote: bool) -> bool {
+        if self.behind {
+            return self.renew();
         }
-        self.open.flush();
-        self.open.report
+        let Some(journal) = &mut self.journal else { return true };
+        let table = &self.open.table;
+        let step = Step {
+            now: table.now,
+            clock: table.clock,
+            wrote,
+            entries,
+            over: table.runs.is_empty(),
+            ambient: table.ambient.seq,
+            messages: taken.0,
+        };
+        let line = serde_json::to_vec(&step).expect("texts, numbers and lists become JSON");
+        let kept = journal.append(&line);
+        if let Err(error) = &kept {
+            tracing::error!(%error, "the journal cannot be written");
+            self.behind = true;
+        }
+        kept.is_ok()
     }
-}
 
-impl Open {
-    fn end(&mut self, key: &str, end: &RunEnd) {
-        let Some(mut run) = self.runs.remove(key) else { return };
-        // Waiting for more is no part of the run.
-        let time = if run.closing.is_some() || run.is_told_after { run.heard_at } else { self.now };
-        run.normalizer.finish(end, time, &mut *self.output);
-        self.report.entries += run.normalizer.entries();
+    /// Begins the journal anew. False if that did not work.
+    fn renew(&mut self) -> bool {
+        if self.journal.is_none() {
+            return true;
+        }
+        let state = self.state();
+        let Some(journal) = &mut self.journal else { return true };
+        let renewed = journal.renew(&state);
+        if let Err(error) = &renewed {
+            tracing::error!(%error, "the journal cannot be written");
+        }
+        self.behind = renewed.is_err();
+        !self.behind
     }
 
     /// False if the entries could not be handed on.
     fn flush(&mut self) -> bool {
-        // A process that takes over the queue of a dead one finds no run to end in it.
-        let mut mark = || Mark { run: Snapshot { ended: true, ..Snapshot::default() }, events: None };
-        match self.output.flush(&mut mark) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(%error, "entries cannot be handed on");
-                self.report.output_error.get_or_insert(error);
-                false
-            }
+        // Who takes over the queue of a dead process without its journal finds no run to end in it.
+        let journal = self.journal.as_ref().map(Journal::place);
+        let mut mark = || Mark { run: Snapshot { ended: true, ..Snapshot::default() }, journal, ..Mark::default() };
+        if let Err(error) = self.open.flush(&mut mark) {
+            tracing::error!(%error, "entries cannot be handed on");
+            self.output_error.get_or_insert(error);
+            return false;
+        }
+        if self.journal.as_ref().is_some_and(Journal::is_long) {
+            // It grows until that works.
+            self.renew();
+        }
+        true
+    }
+
+    fn finish(mut self) -> HubReport {
+        self.tell_time();
+        if self.journal.is_none() {
+            self.end_all(&RunEnd::Stopped("testwire was stopped".into()));
+        }
+        for run in self.open.table.runs.values_mut() {
+            // What was counted is to be seen while no daemon is there.
+            run.normalizer.settle(self.open.table.now, &mut self.open.output);
+        }
+        self.leave()
+    }
+
+    fn end_all(&mut self, end: &RunEnd) {
+        let keys: Vec<String> = self.open.table.runs.keys().cloned().collect();
+        for key in keys {
+            self.clients.last_words(&key, &mut self.open);
+            self.open.end(&key, end);
+            self.clients.forget(&key);
         }
     }
 
-    fn info(&mut self, facts: RunFacts) -> RunInfo {
-        let or = |own: String, common: &String| if own.is_empty() { common.clone() } else { own };
-        let run_id = if facts.run_id.is_empty() {
-            let word = self.common.shard.as_str();
-            let begun = chrono::DateTime::from_timestamp_nanos(facts.begun.unwrap_or(self.now).0);
-            format!("{}-{word}-{}", begun.format("%Y%m%dT%H%M%SZ"), self.report.runs)
-        } else {
-            facts.run_id.clone()
-        };
-        if self.uses.len() >= MAX_USES {
-            self.uses.clear();
+    /// Hands on the last entries, and leaves the state to the next process.
+    fn leave(mut self) -> HubReport {
+        if self.open.output.entries > 0 || self.behind {
+            // One step that says all: a new generation, whose entries are not in the queue yet, would be believed.
+            let noted = self.tend_nothing();
+            self.keep(Taken::default(), noted, true);
         }
-        // An id from outside may be used by other processes, and again by later runs of this one.
-        let uses = self.uses.entry(run_id.clone()).or_default();
-        *uses += 1;
-        let shard = match (facts.run_id.is_empty() || facts.is_told_after, *uses) {
-            (true, _) => String::new(),
-            (false, 1) => self.common.shard.clone(),
-            (false, n) => format!("{}-{n}", self.common.shard),
-        };
-        let mut metadata = self.common.metadata.clone();
-        metadata.extend(facts.known.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        metadata
-            .extend(facts.attributes.into_iter().map(|(name, value)| (format!("{}{name}", meta::ATTR_PREFIX), value)));
-        RunInfo {
-            run_id,
-            project: or(self.projects.bounded(facts.project), &self.common.project),
-            env: or(self.envs.bounded(facts.env), &self.common.env),
-            runner: self.runners.bounded(facts.runner),
-            host: or(facts.host, &self.common.host),
-            shard,
-            command: String::new(),
-            metadata,
+        let flushed = self.flush();
+        let left = if self.journal.is_some() { self.runs() } else { 0 };
+        let state = self.state();
+        if let Some(journal) = self.journal.take().filter(|_| flushed)
+            && let Err(error) = journal.leave(&state)
+        {
+            tracing::error!(%error, "the journal cannot be written");
         }
+        let Open { table, output, .. } = self.open;
+        HubReport { entries: output.entries, runs: table.seen, left, output_error: self.output_error }
     }
 
-    /// Ends the run that was silent for longest, so that there is room for another.
-    fn make_room(&mut self) {
-        let oldest = self.runs.iter().min_by_key(|(_, run)| run.heard).map(|(key, _)| key.clone());
-        if let Some(key) = oldest {
-            tracing::warn!(runs = self.runs.len(), "too many runs at a time; the one silent for longest is ended");
-            self.end(&key, &RunEnd::Stopped("too many runs were on".into()));
-        }
-    }
-}
-
-impl Runs for Open {
-    fn open(&mut self, key: &str, facts: RunFacts) {
-        if self.runs.contains_key(key) {
-            return;
-        }
-        if self.runs.len() >= MAX_RUNS {
-            self.make_room();
-        }
-        self.report.runs += 1;
-        let is_told_after = facts.is_told_after;
-        let mut normalizer = Normalizer::new(self.info(facts));
-        normalizer.set_limits(self.ambient.limits.clone());
-        let run = Run { normalizer, is_told_after, heard: Instant::now(), heard_at: self.now, closing: None };
-        self.runs.insert(key.to_owned(), run);
-    }
-
-    fn event(&mut self, key: &str, event: &Event<'_>) {
-        let Some(run) = self.runs.get_mut(key) else { return };
-        run.heard = Instant::now();
-        run.heard_at = if run.is_told_after { event.time.unwrap_or(self.now) } else { self.now };
-        run.closing = None;
-        run.normalizer.event(event, run.heard_at, &mut *self.output);
-    }
-
-    fn close(&mut self, key: &str) {
-        self.end(key, &RunEnd::InputEnded);
-    }
-
-    fn close_soon(&mut self, key: &str) {
-        if let Some(run) = self.runs.get_mut(key) {
-            run.closing = Some(Instant::now() + GRACE);
-        }
-    }
-
-    fn ambient(&mut self, what: &Ambient) {
-        let or = |own: String, common: &String| if own.is_empty() { common.clone() } else { own };
-        let project = or(self.projects.bounded(what.project.clone()), &self.common.project);
-        let env = or(self.envs.bounded(what.env.clone()), &self.common.env);
-        self.ambient.write(what, project, env, self.now, &mut *self.output);
-        self.report.entries += 1;
-    }
-
-    fn now(&self) -> Timestamp {
-        self.now
+    fn tend_nothing(&mut self) -> Vec<(String, u64)> {
+        let runs = self.open.table.runs.iter_mut();
+        let changed = runs.filter(|(_, run)| run.normalizer.entries() != run.noted);
+        changed
+            .map(|(key, run)| {
+                run.noted = run.normalizer.entries();
+                (key.clone(), run.noted)
+            })
+            .collect()
     }
 }

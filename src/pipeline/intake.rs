@@ -13,6 +13,7 @@ use super::output::{Mark, Output, OutputError};
 use crate::event::{RunStatus, Timestamp};
 use crate::normalize::{Counters, Normalizer, Progress, RunEnd};
 use crate::source::Got;
+use crate::source::lines::READ;
 
 /// How often a followed file is looked at: a fifth of the shipping side's linger, so that it hardly shows.
 const FOLLOW_EVERY: Duration = Duration::from_millis(10);
@@ -150,13 +151,18 @@ impl Intake {
         let ready = self.wait();
         let now = now();
         let mut came = false;
+        // False if there was more to read than was read.
+        let mut is_read_up = true;
         let Self { feeds, normalizer, output, .. } = self;
         for (feed, ready) in feeds.iter_mut().zip(ready) {
             if !ready || feed.ended {
                 continue;
             }
             match feed.take(normalizer, &mut **output, now) {
-                Ok(Got::Bytes(_)) => came = true,
+                Ok(Got::Bytes(count)) => {
+                    came = true;
+                    is_read_up &= count < READ;
+                }
                 Ok(Got::Nothing) => {}
                 Ok(Got::End) => feed.end(normalizer, &mut **output, now),
                 Err(error) => {
@@ -167,6 +173,9 @@ impl Intake {
         }
         if came {
             self.last_input = Instant::now();
+        }
+        if is_read_up {
+            normalizer.running().lock().heard(now);
         }
         normalizer.tick(now, &mut **output);
         self.flush();
@@ -207,7 +216,8 @@ impl Intake {
 
     fn flush(&mut self) {
         let Self { feeds, normalizer, output, .. } = self;
-        let mut mark = || Mark { run: normalizer.snapshot(), events: feeds.iter().find_map(Feed::offset) };
+        let mut mark =
+            || Mark { run: normalizer.snapshot(), events: feeds.iter().find_map(Feed::offset), ..Mark::default() };
         match output.flush(&mut mark) {
             Ok(()) => self.report.handed_on = self.normalizer.entries(),
             Err(error) => {

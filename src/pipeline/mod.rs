@@ -11,7 +11,10 @@
 //! the drain timeout allows.
 
 mod ambient;
+pub mod beside;
 pub mod feed;
 pub mod hub;
 pub mod intake;
+pub mod journal;
 pub mod output;
+pub mod tail;

@@ -1,5 +1,6 @@
 //! Where entries go: into the queue to Loki, to standard output, or nowhere.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -22,12 +23,18 @@ pub trait Output: EntrySink + Send {
 }
 
 /// How far the inputs of a run are dealt with by the entries that were handed on so far.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Mark {
     /// The run.
     pub run: Snapshot,
     /// Bytes of the event file; `None` if the run has none, so that what was not taken cannot be had again.
     pub events: Option<u64>,
+    /// Of a daemon: how far its journal counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<super::journal::Place>,
+    /// Of each followed source, by the name of its journal, the number of the last batch.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tails: BTreeMap<String, u64>,
 }
 
 /// Why entries could not be handed on.
@@ -46,12 +53,18 @@ pub enum OutputError {
 pub struct ToQueue<Q> {
     encoder: Encoder,
     queue: Arc<Q>,
+    is_marking: bool,
 }
 
 impl<Q> ToQueue<Q> {
     /// Feeds `queue`.
     pub fn new(queue: Arc<Q>) -> Self {
-        Self { encoder: Encoder::default(), queue }
+        Self { encoder: Encoder::default(), queue, is_marking: true }
+    }
+
+    /// Feeds a `queue` whose marks others write.
+    pub fn without_marks(queue: Arc<Q>) -> Self {
+        Self { is_marking: false, ..Self::new(queue) }
     }
 }
 
@@ -68,7 +81,7 @@ impl<Q: Queue> Output for ToQueue<Q> {
             return Ok(());
         }
         // Text and numbers cannot fail to become JSON.
-        let mark = serde_json::to_vec(&mark()).ok();
+        let mark = self.is_marking.then(|| serde_json::to_vec(&mark()).ok()).flatten();
         Ok(self.queue.append(chunks, mark)?)
     }
 }

@@ -192,9 +192,10 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         drop(parts);
         let wire = body.len();
         let flight = Flight::start(&self.stats);
+        let begun = Instant::now();
         let outcome = self.client.push(body).await;
         drop(flight);
-        self.stats.count_outcome(&outcome);
+        self.stats.count_outcome(&outcome, begun.elapsed());
         batch.seen |= !matches!(outcome, Outcome::Retry { sent: false, .. });
         match outcome {
             Outcome::Accepted => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::loki::push::{Outcome, RetryClass};
 use crate::loki::reason::Reason;
-use crate::spool::Backlog;
+use crate::spool::{Backlog, Timings};
 
 /// What became of pushes, by the name in metrics.
 pub const OUTCOMES: [&str; 4] = ["accepted", "retried", "split", "refused"];
@@ -24,6 +24,7 @@ pub struct Stats {
     outcomes: [AtomicU64; OUTCOMES.len()],
     retried: [AtomicU64; RetryClass::ALL.len()],
     rejected: [AtomicU64; Reason::ALL.len()],
+    answers: Mutex<Timings>,
     last: Mutex<Last>,
 }
 
@@ -47,6 +48,7 @@ impl Default for Stats {
             outcomes: array::from_fn(|_| AtomicU64::new(0)),
             retried: array::from_fn(|_| AtomicU64::new(0)),
             rejected: array::from_fn(|_| AtomicU64::new(0)),
+            answers: Mutex::default(),
             last: Mutex::default(),
         }
     }
@@ -103,6 +105,11 @@ impl Stats {
         self.rejected().map(|(_, count)| count).sum()
     }
 
+    /// How long Loki took to answer pushes, from the request's start; those without an answer count until they were given up.
+    pub fn answers(&self) -> Timings {
+        *self.answers.lock().expect("no holder of the lock panics")
+    }
+
     /// The last error and when it came.
     pub fn last_error(&self) -> Option<(SystemTime, String)> {
         self.last().error.clone()
@@ -142,7 +149,8 @@ impl Stats {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
-    pub(super) fn count_outcome(&self, outcome: &Outcome) {
+    pub(super) fn count_outcome(&self, outcome: &Outcome, time: Duration) {
+        self.answers.lock().expect("no holder of the lock panics").add(time);
         let index = match outcome {
             Outcome::Accepted => 0,
             Outcome::Retry { .. } => 1,

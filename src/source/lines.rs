@@ -5,7 +5,7 @@ use std::io;
 use super::{Got, Source};
 
 /// Room for one read: large enough that system calls do not count at hundreds of MB/s.
-pub(super) const READ: usize = 256 * 1024;
+pub const READ: usize = 256 * 1024;
 /// A line longer than this is handed on in pieces, so that input without line ends cannot fill the memory.
 pub const MAX_LINE: usize = 16 << 20;
 
@@ -33,17 +33,43 @@ impl LineReader {
     pub fn read(
         &mut self,
         source: &mut Source,
-        mut raw: impl FnMut(&[u8]),
-        mut line: impl FnMut(&[u8], u64),
+        raw: impl FnMut(&[u8]),
+        line: impl FnMut(&[u8], u64),
     ) -> io::Result<Got> {
+        let got = self.fill(source, raw)?;
+        if let Got::Bytes(n) = got {
+            self.split(n, line);
+        }
+        Ok(got)
+    }
+
+    /// Reads once from `source`, without handing on. `raw` sees every byte as it came. What was read is to be taken by
+    /// [`Self::split`] or [`Self::drain`] before the next read.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn fill(&mut self, source: &mut Source, mut raw: impl FnMut(&[u8])) -> io::Result<Got> {
         if self.buffer.len() < self.held + READ {
             self.buffer.resize(self.held + READ, 0);
         }
         let got = source.read(self.buffer.get_mut(self.held..).unwrap_or_default())?;
-        let Got::Bytes(n) = got else { return Ok(got) };
-        let (fresh_from, end) = (self.held, self.held + n);
+        if let Got::Bytes(n) = got {
+            self.held += n;
+            raw(self.pending().get(self.held - n..).unwrap_or_default());
+        }
+        Ok(got)
+    }
+
+    /// What was read and not handed on yet.
+    pub fn pending(&self) -> &[u8] {
+        self.buffer.get(..self.held).unwrap_or_default()
+    }
+
+    /// Hands on the whole lines of what was read, of which the last `fresh` bytes are new.
+    pub fn split(&mut self, fresh: usize, mut line: impl FnMut(&[u8], u64)) {
+        let end = self.held;
+        let fresh_from = end - fresh.min(end);
         let filled = self.buffer.get(..end).unwrap_or_default();
-        raw(filled.get(fresh_from..).unwrap_or_default());
         let mut start = 0;
         // What was held has no line end in it: only the new bytes are searched.
         for newline in memchr::memchr_iter(b'\n', filled.get(fresh_from..).unwrap_or_default()) {
@@ -63,7 +89,13 @@ impl LineReader {
             // One huge line must not keep its memory for the rest of the run.
             self.buffer = Vec::new();
         }
-        Ok(got)
+    }
+
+    /// Hands on what was read as it is, for input that has no lines.
+    pub fn drain(&mut self, mut bytes: impl FnMut(&[u8], u64)) {
+        self.consumed += self.held as u64;
+        bytes(self.buffer.get(..self.held).unwrap_or_default(), self.consumed);
+        self.held = 0;
     }
 
     /// Hands on the last line if it had no end.

@@ -3,6 +3,7 @@
 pub mod follow;
 pub mod http;
 pub mod lines;
+pub mod tail;
 
 use std::fs::File;
 use std::io::{self, Read};

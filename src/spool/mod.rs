@@ -71,14 +71,15 @@ mod reader;
 mod scan;
 mod segment;
 mod state;
+mod timings;
 mod walk;
 mod writer;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::queue::{DiskQueue, Inspection, all, dead, folder, inspect};
-pub use self::state::Syncs;
+pub use self::queue::{DiskQueue, Inspection, all, dead, folder, inspect, last_mark};
+pub use self::timings::Timings;
 use crate::loki::encode::Chunk;
 
 /// One record of a queue; records are handed out in the order of their ids.

@@ -11,7 +11,8 @@ use super::files::{self, Lock, failed};
 use super::format::Group;
 use super::reader::Reader;
 use super::scan::{self, Scan};
-use super::state::{self, Next, Shared, Syncs};
+use super::state::{self, Next, Shared};
+use super::timings::Timings;
 use super::writer::{self, Append, Command, Writer};
 use super::{Backlog, Queue, RecordId, Settings, SpoolError};
 use crate::loki::encode::Chunk;
@@ -100,8 +101,8 @@ impl DiskQueue {
         self.shared.state().corrupt
     }
 
-    /// How appends were synced since it was opened.
-    pub fn syncs(&self) -> Syncs {
+    /// How long syncs have taken since it was opened; with `fsync`, one for all appends that waited together.
+    pub fn syncs(&self) -> Timings {
         self.shared.state().syncs
     }
 
@@ -208,6 +209,14 @@ pub fn inspect(dir: &Path) -> Result<Inspection, SpoolError> {
     let (entries, bytes) = scan.left();
     let corrupt = files::kept_aside(dir).map_err(failed("read", dir))?;
     Ok(Inspection { is_owned, backlog: Backlog { entries, bytes, oldest: scan.oldest.map(state::age) }, corrupt })
+}
+
+/// The newest mark in a queue, whose owner may be gone. What a living owner writes may be missed.
+///
+/// # Errors
+/// If its files cannot be read, or are of a newer testwire.
+pub fn last_mark(dir: &Path) -> Result<Option<Vec<u8>>, SpoolError> {
+    scan::scan(dir)?.mark(dir)
 }
 
 /// The folder of the queues in a state directory.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::format::Group;
 use super::scan::Scan;
 use super::segment::{Point, Segment};
+use super::timings::Timings;
 use super::writer::Command;
 use super::{Backlog, RecordId, Settings};
 use crate::loki::encode::Chunk;
@@ -61,26 +62,7 @@ pub(super) struct State {
     pub(super) failed: bool,
     /// Something was settled since the cursor was written.
     pub(super) dirty: bool,
-    pub(super) syncs: Syncs,
-}
-
-/// How often appends were synced, and how long that took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Syncs {
-    /// Number of `fdatasync` calls; with `fsync`, one for all appends that waited together.
-    pub count: u64,
-    /// Their time together.
-    pub total: Duration,
-    /// The longest.
-    pub longest: Duration,
-}
-
-impl Syncs {
-    pub(super) fn add(&mut self, time: Duration) {
-        self.count += 1;
-        self.total += time;
-        self.longest = self.longest.max(time);
-    }
+    pub(super) syncs: Timings,
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ pub(crate) struct Daemon {
     pub(crate) directory: tempfile::TempDir,
     out: Option<JoinHandle<Vec<u8>>>,
     err: Option<JoinHandle<String>>,
+    said: Arc<Mutex<String>>,
 }
 
 /// How it ended.
@@ -73,16 +75,26 @@ impl Daemon {
         stderr.read_line(&mut first).unwrap();
         let address = first.trim().strip_prefix("testwire: listening on http://").unwrap_or_else(|| panic!("{first}"));
         let address = address.to_owned();
+        let said = Arc::new(Mutex::new(first));
+        let shared = Arc::clone(&said);
         let err = std::thread::spawn(move || {
-            let mut text = first;
-            stderr.read_to_string(&mut text).unwrap();
-            text
+            let mut line = String::new();
+            while stderr.read_line(&mut line).unwrap() > 0 {
+                shared.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+            shared.lock().unwrap().clone()
         });
-        Self { child, address, directory, out: Some(out), err: Some(err) }
+        Self { child, address, directory, out: Some(out), err: Some(err), said }
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

@@ -74,6 +74,38 @@ fn a_run_with_a_custom_id_and_one_process_ends_with_it() {
 }
 
 #[test]
+fn a_test_that_one_job_starts_again_was_repeated_and_one_that_another_job_starts_is_lost() {
+    let daemon = Daemon::start(&[]);
+    let post = |what: &str, job: &str, test: &str, more: &str| {
+        let body = format!(
+            r#"{{"fw": "2", "type": "{what}", "job_id": "{job}", "custom_id": "c", "uuid": "{test}", {more} "msg": ""}}"#
+        );
+        assert_eq!(daemon.post("/loader", body).status, 200);
+    };
+    for job in ["gw0", "gw1"] {
+        let tests = r#""tests": [{"nodeid": "a.py::t", "uuid": "1"}, {"nodeid": "a.py::u", "uuid": "2"}],"#;
+        post("startTestRun", job, "", tests);
+    }
+    // What pytest-rerunfailures makes of a flaky test.
+    post("startTestItem", "gw0", "1", "");
+    post("startTestItem", "gw0", "1", "");
+    post("stopTestItem", "gw0", "1", r#""status": "passed","#);
+    // A worker died; the other one runs its test.
+    post("startTestItem", "gw0", "2", "");
+    post("startTestItem", "gw1", "2", "");
+    post("stopTestItem", "gw1", "2", r#""status": "passed","#);
+    for job in ["gw0", "gw1", "controller"] {
+        post("stopTestRun", job, "", "");
+    }
+    let ended = daemon.stop();
+    let end = ended.end();
+    assert_eq!((counts(end).as_str(), text(end, "flaky")), ("passed 2/0/0/0/0 of 2", "1"));
+    assert_eq!(ended.find(&[("test", "a.py::t"), ("status", "retried")]).len(), 1);
+    assert_eq!(ended.find(&[("test", "a.py::t"), ("outcome", "flaky"), ("attempt", "2")]).len(), 1);
+    assert_eq!(ended.find(&[("test", "a.py::u"), ("status", "unfinished")]).len(), 1);
+}
+
+#[test]
 fn a_nose2_run_counts_as_nose2_counts() {
     let daemon = Daemon::start(&["--loader-path", "/testgr/in/"]);
     for request in recorded("nose2rt_basic") {

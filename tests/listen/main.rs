@@ -5,10 +5,13 @@ mod daemon;
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../common/fake_loki.rs"]
 mod fake_loki;
+mod garbage;
 mod loader;
 mod own;
 mod realtime;
+mod recordings;
 mod replay;
+mod restart;
 mod resultsdb;
 mod server;
 mod spooled;

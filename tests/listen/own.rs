@@ -77,6 +77,46 @@ fn a_run_whose_process_announced_itself_and_never_ended_is_aborted_and_names_wha
 }
 
 #[test]
+fn a_part_of_a_run_that_was_announced_and_never_reported_is_named_at_the_end() {
+    let daemon = Daemon::start(&["--run-timeout", "1s"]);
+    for (shard, test) in [("a", "t1"), ("b", "t2")] {
+        let body = RUN.replace("\"test\":\"", &format!("\"test\":\"{test}"));
+        assert_eq!(daemon.post(&format!("/v1/events?run_id=r&shards=a,b,c&shard={shard}"), body).status, 204);
+        assert_eq!(daemon.post(&format!("/v1/events?run_id=n&shards=2&shard={shard}"), RUN).status, 204);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(4000));
+    let ended = daemon.stop();
+    let ends = ended.ends();
+    let line = |run: &str| ends[run]["line"].as_str().unwrap();
+    assert!(line("r").contains("1 of 3 shards never reported: c"), "{}", line("r"));
+    assert_eq!(ends["r"]["labels"]["status"], "aborted");
+    assert_eq!(text(ends["r"], "done"), "4", "one set of counters: {}", ends["r"]);
+    assert_eq!(ended.find(&[("kind", "note"), ("run_id", "r"), ("level", "error")]).len(), 1);
+    assert!(!line("n").contains("never reported"), "{}", line("n"));
+}
+
+#[test]
+fn lines_of_a_writer_that_were_taken_are_passed_over_when_they_come_again() {
+    let daemon = Daemon::start(&[]);
+    let lines: Vec<&str> = RUN.split_inclusive('\n').collect();
+    let post = |line: usize, body: &str| {
+        assert_eq!(daemon.post(&format!("/v1/events?run_id=r&writer=w&line={line}"), body).status, 204);
+    };
+    post(1, &lines[..2].concat());
+    post(1, &lines[..3].concat());
+    post(2, &lines[1..].concat());
+    post(1, RUN);
+    // Another writer's lines are others.
+    let log = "{\"event\":\"log\",\"text\":\"other\"}";
+    assert_eq!(daemon.post("/v1/events?run_id=r&writer=v&line=1", log).status, 204);
+    let ended = daemon.stop();
+    assert_eq!((text(ended.end(), "passed"), text(ended.end(), "failed")), ("1", "1"));
+    assert_eq!(text(ended.end(), "retried"), "0");
+    assert_eq!(ended.find(&[("kind", "test"), ("status", "passed")]).len(), 1);
+    assert_eq!(ended.find(&[("kind", "log")]).iter().filter(|log| log["line"] == "other").count(), 1);
+}
+
+#[test]
 fn a_stream_is_taken_line_by_line_while_it_comes_and_one_that_breaks_ends_its_run() {
     let daemon = Daemon::start(&[]);
     let mut stream = daemon.connect();

@@ -13,10 +13,15 @@ pub(crate) struct Recorded {
     pub(crate) body: Vec<u8>,
 }
 
+/// Where the recordings are.
+pub(crate) fn directory() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clients")
+}
+
 /// The requests of a file in `tests/fixtures/clients`.
 pub(crate) fn recorded(name: &str) -> Vec<Recorded> {
-    let path = format!("{}/tests/fixtures/clients/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let path = directory().join(format!("{name}.jsonl"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text.lines().map(|line| Recorded::read(&serde_json::from_str(line).unwrap())).collect()
 }
 

@@ -34,6 +34,7 @@ fn every_counter_is_there_from_the_start() {
         "testwire_http_requests_total{endpoint=\"events\",code=\"2xx\"} 0",
         "testwire_pushes_total{outcome=\"accepted\"} 0",
         "testwire_spool_entries 0",
+        "testwire_http_request_duration_seconds_bucket{le=\"+Inf\"} 0",
     ] {
         assert!(metrics.body.lines().any(|found| found == line), "{line} is not in\n{}", metrics.body);
     }
@@ -42,6 +43,8 @@ fn every_counter_is_there_from_the_start() {
     let metrics = daemon.get("/metrics").body;
     assert!(metrics.contains("{endpoint=\"events\",code=\"2xx\"} 1\n"), "{metrics}");
     assert!(metrics.contains("{endpoint=\"other\",code=\"4xx\"} 1\n"), "{metrics}");
+    // The first look at the metrics, and two posts.
+    assert!(metrics.contains("testwire_http_request_duration_seconds_count 3\n"), "{metrics}");
 }
 
 #[test]
@@ -200,4 +203,76 @@ fn a_request_under_way_is_finished_before_the_end() {
     assert_eq!(rest.join().unwrap().status, 204);
     assert_eq!(ended.find(&[("kind", "log")]).len(), 1);
     assert_eq!(ended.code, Some(0));
+}
+
+#[test]
+fn sighup_reads_the_settings_anew_and_says_what_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let token = file("token", "first\n");
+    let settings = file("testwire.toml", "max-body = \"64KiB\"\nproject = \"shop\"\n");
+    let daemon = Daemon::start(&["--token-file", &token, "--config-file", &settings]);
+    let post = |token: &str, body: &[u8]| {
+        daemon.request("POST", "/v1/events?run_id=r", &[("Authorization", &format!("Bearer {token}"))], body).status
+    };
+    let long = [&b"x".repeat(70 << 10)[..], b"\n"].concat();
+    assert_eq!((post("first", LOG), post("second", LOG), post("first", &long)), (204, 401, 413));
+    let reload = |says: &str| {
+        Command::new("kill").args(["-HUP", &daemon.id().to_string()]).status().unwrap();
+        let begun = Instant::now();
+        while !daemon.said().contains(says) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{}", daemon.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    file("token", "second\n");
+    file("testwire.toml", "max-body = \"1MiB\"\nlinger = \"1s\"\n");
+    reload("max-body is 1MiB now");
+    assert!(daemon.said().contains("the token has changed") && !daemon.said().contains("second"), "{}", daemon.said());
+    reload("linger has changed, which needs a restart");
+    assert_eq!((post("first", LOG), post("second", LOG), post("second", &long)), (401, 204, 204));
+    file("testwire.toml", "max-body = \"much\"\n");
+    reload("the settings stay as they were");
+    assert_eq!(post("second", LOG), 204);
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
+#[test]
+fn a_service_manager_is_told_when_it_is_ready_alive_and_stopping() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let told = || {
+        let mut buffer = [0; 64];
+        let length = manager.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "200000")];
+    let daemon = Daemon::start_with(&[], &env);
+    assert_eq!((told(), told(), told()), ("READY=1".into(), "WATCHDOG=1".into(), "WATCHDOG=1".into()));
+    assert_eq!(daemon.stop().code, Some(0));
+    let last = std::iter::repeat_with(told).find(|text| text != "WATCHDOG=1");
+    assert_eq!(last.as_deref(), Some("STOPPING=1"));
+}
+
+#[test]
+fn a_daemon_can_be_asked_for_its_health() {
+    let health = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_testwire"));
+        command.args(["listen", "--health", "--listen", address]).env_clear().env("HOME", "/nonexistent");
+        let done = command.output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let daemon = Daemon::start(&[]);
+    let address = daemon.address.clone();
+    assert_eq!(health(&address), (Some(0), String::new()));
+    daemon.stop();
+    let (code, text) = health(&address);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(text.contains("cannot be asked"), "{text}");
 }

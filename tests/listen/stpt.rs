@@ -28,7 +28,7 @@ fn the_virtual_machine_counts_as_it_reported_and_ends_with_its_last_test() {
     // 3 warnings and 3 passes; the same file twice.
     assert_eq!(counts(end), "failed 6/1/2/0/0 of 9");
     assert_eq!((text(end, "host"), end["labels"]["runner"].as_str()), ("machine #1", Some("stpt")));
-    assert_eq!(text(end, "run_id"), "20261120T093154Z-machine--1");
+    assert_eq!(text(end, "run_id"), "20261120T093154.780741Z-machine--1");
     assert_eq!(ended.find(&[("kind", "test"), ("tags", ",warning,")]).len(), 3);
     let trunk = ended.find(&[("kind", "test"), ("suite", "scenario_03_feature_trunk.py"), ("status", "passed")]);
     let ids: Vec<&str> = trunk.iter().map(|entry| text(entry, "test").rsplit('/').next().unwrap()).collect();

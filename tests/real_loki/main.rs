@@ -2,8 +2,12 @@
 
 // Clippy knows helpers of tests, which may unwrap, by `cfg(test)`.
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 #[path = "../common/binary.rs"]
 mod binary;
+#[cfg(test)]
+mod clients;
 #[cfg(test)]
 #[path = "../common/panels.rs"]
 mod dashboards;
@@ -16,7 +20,11 @@ mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod kills;
+#[cfg(test)]
+mod listen;
 #[cfg(test)]
 mod loki;
 #[cfg(test)]
@@ -35,5 +43,8 @@ mod runners;
 mod runs;
 #[cfg(test)]
 mod sample_runs;
+#[cfg(test)]
+#[path = "../common/twenty_runs.rs"]
+mod twenty_runs;
 #[cfg(test)]
 mod unchanging;

@@ -358,8 +358,8 @@ fn waiting_appends_share_a_sync() {
     got.sort_unstable();
     assert_eq!(got, (0..THREADS * 20).collect::<Vec<_>>());
     let syncs = queue.syncs();
-    assert!(syncs.count > 0 && syncs.count < THREADS * 20 / 2, "{syncs:?}");
-    assert!(syncs.longest <= syncs.total);
+    assert!(syncs.count() > 0 && syncs.count() < THREADS * 20 / 2, "{syncs:?}");
+    assert!(syncs.longest() <= syncs.total());
 }
 
 /// A file system of 1 MiB, which goes away with it.

@@ -16,13 +16,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::session::{Ends as RunEnds, Opened, Session, run_info};
-use super::shipping::limits;
+use super::shipping::{eprint_line, limits};
 use super::status_line::StatusLine;
-use crate::config::Settings;
+use super::tails::{Places, prepare};
+use crate::config::{Settings, TailSource};
 use crate::decode::{Format, cargo_streams};
 use crate::event;
 use crate::exit::{Exit, Failure};
 use crate::normalize::Normalizer;
+use crate::pipeline::beside::Beside;
 use crate::pipeline::feed::{Feed, Handler, PassThrough};
 use crate::source::Source;
 use crate::source::follow::Follow;
@@ -32,11 +34,16 @@ use recognise::{Recognised, Runner, recognise};
 use terminal::{Ends, Terminals, Watched};
 
 /// Runs `argv` and ends with its exit code, whatever becomes of the delivery. Without `injection` the command is run as it
-/// is: its output lines are log lines, and its exit code is the result.
+/// is: its output lines are log lines, and its exit code is the result. What is written to `tails` meanwhile belongs to the run.
 ///
 /// # Errors
 /// Before the command was started only: no such command, no spool.
-pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Result<ExitCode, Failure> {
+pub async fn run(
+    settings: &Settings,
+    argv: &[OsString],
+    injection: bool,
+    tails: &[TailSource],
+) -> Result<ExitCode, Failure> {
     let directory = std::env::current_dir().unwrap_or_default();
     let found =
         if injection { recognise(argv, &directory) } else { Recognised { runner: Runner::Plain, words: Vec::new() } };
@@ -58,18 +65,26 @@ pub async fn run(settings: &Settings, argv: &[OsString], injection: bool) -> Res
         }
         None => without_listener(found.runner, argv, &info.run_id),
     };
+    let mut normalizer = Normalizer::new(info);
+    // Before the command is started, so that what it writes first is seen.
+    let beside = Beside::one(&normalizer.info().run_id, normalizer.running());
+    let prepared = prepare(settings, tails, &limits, &[], &beside, Places::Forgotten)?;
+    let mut tails = prepared.start(&name, || opened.side_output(settings))?;
     let mut started = start(found.runner, &plan, argv).inspect_err(|_| Opened::remove_event_file(&name, settings))?;
     // The command has its own.
     plan.lock = None;
-    let mut normalizer = Normalizer::new(info);
     normalizer.set_limits(limits);
     let mut session = opened.begin(settings, std::mem::take(&mut started.feeds), normalizer, RunEnds::WhenTold)?;
     session.announce(&plan.note);
     let ended = attend(&mut started, &session, StatusLine::new(settings)).await?;
+    let read = session.finish_tails(&mut tails).await;
     session.end(ended.run_end());
     let outcome = session.finish().await;
     outcome.summarise();
     drop(events);
+    if let Some(error) = &read.error {
+        eprint_line(&format!("error: logs could not be followed to their end: {error}"));
+    }
     if outcome.is_safe() {
         Opened::remove_event_file(&name, settings);
     }

@@ -11,12 +11,15 @@ use super::{ConfigError, Layers, secret};
 const MIN_BODY: u64 = 64 << 10;
 /// Bodies are held in memory.
 const MAX_BODY: u64 = 1 << 30;
+/// Somebody may be looking at it.
+const MIN_ATTACHMENTS_AGE: Duration = Duration::from_secs(3_600);
 /// Between two tests there is more than that.
 const MIN_RUN_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn listen(from: &mut Layers<'_>) -> Result<Listen, ConfigError> {
     let address: Address = from.value(&setting::LISTEN)?;
     let bounded = |bytes: &Bytes| (MIN_BODY..=MAX_BODY).contains(&bytes.0);
+    let old_enough = |period: &Period| period.0 >= MIN_ATTACHMENTS_AGE;
     let long_enough = |period: &Period| period.0 >= MIN_RUN_TIMEOUT;
     Ok(Listen {
         address: address.0,
@@ -24,6 +27,8 @@ pub(super) fn listen(from: &mut Layers<'_>) -> Result<Listen, ConfigError> {
         allow_open: from.value::<Switch>(&setting::ALLOW_OPEN)?.0,
         max_body: from.value_if(&setting::MAX_BODY, bounded, "a size from 64KiB to 1GiB")?.0,
         loader_path: from.read(&setting::LOADER_PATH, loader_path)?,
+        attachments_max: from.value::<Bytes>(&setting::ATTACHMENTS_MAX)?.0,
+        attachments_age: from.value_if(&setting::ATTACHMENTS_AGE, old_enough, "a duration of at least 1h")?.0,
         run_timeout: from.value_if(&setting::RUN_TIMEOUT, long_enough, "a duration of at least 1s")?.0,
     })
 }

@@ -70,3 +70,25 @@ pub const LOADER_PATH: Setting = Setting {
     help: "Another path than /loader at which pytest-rt and nose2rt are heard",
     more: "",
 };
+
+/// Size of attachments.
+pub const ATTACHMENTS_MAX: Setting = Setting {
+    name: "attachments-max",
+    kind: Kind::One,
+    value: "SIZE",
+    preset: Preset::Value("4GiB"),
+    group: LISTENING,
+    help: "Most bytes of pictures and archives that are kept; the oldest go first",
+    more: "They lie in attachments/ below the state directory, and log entries say which is where.",
+};
+
+/// Age of attachments.
+pub const ATTACHMENTS_AGE: Setting = Setting {
+    name: "attachments-age",
+    kind: Kind::One,
+    value: "TIME",
+    preset: Preset::Value("2160h"),
+    group: LISTENING,
+    help: "How long pictures and archives are kept; at least 1h",
+    more: "",
+};

@@ -18,6 +18,15 @@ pub(super) fn object(body: &[u8]) -> Option<Fields> {
     }
 }
 
+/// True for what has nothing in it, and for a list of such.
+pub(super) fn is_flat(value: &Value) -> bool {
+    match value {
+        Value::Object(_) => false,
+        Value::Array(values) => !values.iter().any(|value| value.is_object() || value.is_array()),
+        _ => true,
+    }
+}
+
 /// Replaces `\ud800` to `\udfff` that are no pair by `\ufffd`.
 fn mended(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use crate::event::{Event, Level, Timestamp};
 
 /// What is known of a request beside its body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Context {
     /// Who asks.
     pub peer: IpAddr,
@@ -27,16 +27,20 @@ pub struct Context {
     pub env: String,
     /// Query parameter `run_id`; empty if not there.
     pub run_id: String,
+    /// Which part of the run the sender of own events is, and which there are.
+    #[serde(default)]
+    pub part: own::Part,
 }
 
-/// A request that was understood.
-#[derive(Debug)]
+/// A request that was understood. Its serialized form has what makes state, and not the texts that are only passed on.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub enum Message {
     /// testwire's own events.
     Own(own::Piece),
     /// pytest-rt or nose2rt.
     Loader(loader::Loaded, Context),
     /// A line that belongs to no run.
+    #[serde(skip)]
     Ambient(Ambient),
     /// Part of an upload of WebKit's results database.
     Results(resultsdb::Part),
@@ -47,7 +51,7 @@ pub enum Message {
 }
 
 /// What is known of a run when it begins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RunFacts {
     /// Its id; empty: it has none of its own.
     pub run_id: String,
@@ -64,7 +68,7 @@ pub struct RunFacts {
     /// Facts for the run's own entries, by names that match `[a-z][a-z0-9_]*`.
     pub attributes: Vec<(String, String)>,
     /// More for them, by names that metadata has: commit, branch, build.
-    pub known: Vec<(&'static str, String)>,
+    pub known: Vec<(Cow<'static, str>, String)>,
     /// The run is over and told after the fact: its times are those of its events alone, and told again it is the same.
     pub is_told_after: bool,
 }
@@ -79,6 +83,8 @@ pub trait Runs {
     fn close(&mut self, key: &str);
     /// It is over unless something comes soon: a run of several processes has no one end.
     fn close_soon(&mut self, key: &str);
+    /// It never was: it will be told again.
+    fn discard(&mut self, key: &str);
     /// A log line or a metric that belongs to no run.
     fn ambient(&mut self, what: &Ambient);
     /// The wall clock.
@@ -140,6 +146,12 @@ impl Answer {
 /// The state machines of all clients.
 pub struct Clients {
     zone: Box<Zone>,
+    state: State,
+}
+
+/// What the state machines know.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+pub struct State {
     own: own::Own,
     realtime: realtime::Realtime,
     loader: loader::Loader,
@@ -150,38 +162,46 @@ pub struct Clients {
 impl Clients {
     /// Without runs. `zone` reads times that name no zone.
     pub fn new(zone: Box<Zone>) -> Self {
-        Self {
-            zone,
-            own: own::Own::default(),
-            realtime: realtime::Realtime::default(),
-            loader: loader::Loader::default(),
-            stpt: stpt::Stpt::default(),
-            results: resultsdb::Results::default(),
-        }
+        Self { zone, state: State::default() }
+    }
+
+    /// What they know now.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Goes on with what others knew.
+    pub fn set_state(&mut self, state: State) {
+        self.state = state;
     }
 
     /// Takes a message.
     pub fn take(&mut self, message: Message, runs: &mut dyn Runs) -> Answer {
         match message {
-            Message::Own(piece) => self.own.take(&piece, runs),
-            Message::Loader(loaded, context) => self.loader.take(&loaded, &context, runs),
+            Message::Own(piece) => self.state.own.take(&piece, runs),
+            Message::Loader(loaded, context) => self.state.loader.take(&loaded, &context, runs),
             Message::Ambient(what) => {
                 runs.ambient(&what);
                 Answer::empty(200)
             }
-            Message::Results(part) => self.results.take(part, runs),
-            Message::Stpt(told, context) => self.stpt.take(&told, &context, &self.zone, runs),
-            Message::Realtime(parsed, context) => self.realtime.take(&parsed, &context, &self.zone, runs),
+            Message::Results(part) => self.state.results.take(part, runs),
+            Message::Stpt(told, context) => self.state.stpt.take(&told, &context, &self.zone, runs),
+            Message::Realtime(parsed, context) => self.state.realtime.take(&parsed, &context, &self.zone, runs),
         }
+    }
+
+    /// A run is about to end for another reason than the client's own word.
+    pub fn last_words(&mut self, key: &str, runs: &mut dyn Runs) {
+        self.state.own.last_words(key, runs);
     }
 
     /// A run is over for another reason than the client's own word.
     pub fn forget(&mut self, key: &str) {
-        self.own.forget(key);
-        self.realtime.forget(key);
-        self.loader.forget(key);
-        self.stpt.forget(key);
-        self.results.forget(key);
+        self.state.own.forget(key);
+        self.state.realtime.forget(key);
+        self.state.loader.forget(key);
+        self.state.stpt.forget(key);
+        self.state.results.forget(key);
     }
 }
 

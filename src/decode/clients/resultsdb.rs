@@ -24,7 +24,7 @@ const PAST_NANOS: i64 = 6 * 24 * 3_600 * 1_000_000_000;
 const AHEAD_NANOS: i64 = 5 * 60 * 1_000_000_000;
 
 /// A part of an upload. The parts are handed in one after another, so that other clients need not wait for all.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub enum Part {
     /// What comes first.
     Begin(Box<Head>),
@@ -35,7 +35,7 @@ pub enum Part {
 }
 
 /// The uploads.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Results {
     /// Hash of the last document of a run, and how many there were.
     seen: HashMap<String, (u64, i64)>,
@@ -44,6 +44,7 @@ pub struct Results {
 }
 
 /// An upload of which more will come.
+#[derive(serde::Serialize, serde::Deserialize)]
 struct UnderWay {
     /// Of its first result.
     time: Timestamp,
@@ -88,6 +89,13 @@ impl Results {
     }
 
     fn begin(&mut self, head: Head, runs: &mut dyn Runs) -> Answer {
+        // One that was cut off, by a restart or by the client, is told again from its beginning.
+        let cut: Vec<String> =
+            self.under_way.iter().filter(|(_, of)| of.run_id == head.run_id).map(|(key, _)| key.clone()).collect();
+        for key in cut {
+            self.under_way.remove(&key);
+            runs.discard(&key);
+        }
         let generation = match self.seen.get(&head.run_id) {
             Some((content, _)) if *content == head.content => return KNOWN,
             Some((_, generation)) => generation + 1,

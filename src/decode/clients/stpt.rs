@@ -21,13 +21,14 @@ use crate::event::{
 const SCRIPT: &str = "script";
 
 /// The machines.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Stpt {
     /// By name in lower case, as the client's own server looks them up.
     machines: HashMap<String, Run>,
     begun: u64,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Run {
     key: String,
     tests: Vec<Test>,
@@ -35,6 +36,7 @@ struct Run {
     planned: bool,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Test {
     file: String,
     id: String,
@@ -42,7 +44,7 @@ struct Test {
     state: State,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum State {
     Waiting,
     Running,
@@ -109,7 +111,8 @@ impl Stpt {
     fn begin(&mut self, told: &Told, time: Option<Timestamp>, context: &Context, runs: &mut dyn Runs) -> Run {
         self.begun += 1;
         let key = format!("stpt/{}", self.begun);
-        let begun = chrono::DateTime::from_timestamp_nanos(time.unwrap_or(runs.now()).0).format("%Y%m%dT%H%M%SZ");
+        // To the microsecond, as the client says it: a machine may begin twice in a second.
+        let begun = chrono::DateTime::from_timestamp_nanos(time.unwrap_or(runs.now()).0).format("%Y%m%dT%H%M%S%.fZ");
         let slug: String = told.machine.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         let run_id = if context.run_id.is_empty() { format!("{begun}-{slug}") } else { context.run_id.clone() };
         let master = told.scenarios.first().map(|file| ("master_scenario".to_owned(), file.path.clone()));

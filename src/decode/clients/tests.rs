@@ -30,6 +30,7 @@ impl Runs for Checked {
 
     fn close_soon(&mut self, _: &str) {}
 
+    fn discard(&mut self, _: &str) {}
     fn ambient(&mut self, _: &Ambient) {
         self.events += 1;
     }
@@ -63,6 +64,7 @@ fn parse(path: &str, body: &[u8], number: u64) -> Result<Vec<Message>, Answer> {
         project: String::new(),
         env: String::new(),
         run_id: if number.is_multiple_of(17) { "given".into() } else { String::new() },
+        part: own::Part::default(),
     };
     let realtime = |kind, context| Ok(vec![Message::Realtime(realtime::parse(kind, body)?, context)]);
     let stpt = |kind, context| Ok(vec![Message::Stpt(stpt::parse(kind, body)?, context)]);
@@ -129,12 +131,28 @@ fn damage(body: &mut Vec<u8>, random: &mut fastrand::Rng) {
     }
 }
 
+/// Sets have no order of their own.
+fn sorted(mut value: serde_json::Value) -> serde_json::Value {
+    match &mut value {
+        serde_json::Value::Array(values) => {
+            values.iter_mut().for_each(|value| *value = sorted(value.take()));
+            values.sort_by_key(ToString::to_string);
+        }
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(|value| *value = sorted(value.take())),
+        _ => {}
+    }
+    value
+}
+
 #[test]
 fn damaged_messages_are_refused_or_taken_and_never_panic() {
     let bodies = bodies();
     let mut random = fastrand::Rng::with_seed(7);
     let mut clients = Clients::new(Box::new(|wall| wall.and_utc().timestamp_nanos_opt().map(Timestamp)));
     let mut runs = Checked::default();
+    // Takes the messages in the form in which they are kept for a restart.
+    let mut again = Clients::new(Box::new(|wall| wall.and_utc().timestamp_nanos_opt().map(Timestamp)));
+    let mut runs_again = Checked::default();
     let (mut taken, mut refused) = (0, 0);
     let rounds: u64 = std::env::var("FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
     for number in 0..rounds {
@@ -144,7 +162,11 @@ fn damaged_messages_are_refused_or_taken_and_never_panic() {
         match parse(path, &body, number) {
             Ok(messages) => {
                 for message in messages {
+                    let kept = serde_json::to_string(&message).ok();
                     let answer = clients.take(message, &mut runs);
+                    if let Some(kept) = kept {
+                        again.take(serde_json::from_str(&kept).unwrap(), &mut runs_again);
+                    }
                     assert!(matches!(answer.status, 200..=208 | 400), "{answer:?}");
                 }
                 taken += 1;
@@ -160,6 +182,15 @@ fn damaged_messages_are_refused_or_taken_and_never_panic() {
         {
             runs.open.remove(&key);
             clients.forget(&key);
+            again.forget(&key);
+        }
+        if number.is_multiple_of(5_000) {
+            let state = |clients: &Clients| sorted(serde_json::to_value(clients.state()).unwrap());
+            for (part, value) in state(&clients).as_object().unwrap() {
+                assert!(state(&again)[part] == *value, "{part} differs after {number}");
+            }
+            // Nor does the form of the state lose anything.
+            again.set_state(serde_json::from_value(serde_json::to_value(again.state()).unwrap()).unwrap());
         }
     }
     assert!(taken > rounds / 4 && refused > rounds / 10, "{taken} taken, {refused} refused");

@@ -14,6 +14,7 @@ use crate::event::{Event, Fact, Level, LogLine, Source, Status, TestFinished, Te
 pub(super) type Seen = HashMap<u64, u32, foldhash::fast::FixedState>;
 
 /// State of an attempt.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Running {
     nodeid: String,
     worker: String,

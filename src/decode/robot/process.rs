@@ -15,7 +15,7 @@ const WARNINGS: usize = 16;
 const LONGEST_NAME: usize = 200;
 
 /// State of a process.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Process {
     pub(super) announced: bool,
     pub(super) worker: String,
@@ -26,6 +26,7 @@ pub(super) struct Process {
 }
 
 /// An open suite.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Suite {
     pub(super) full_name: String,
     /// How many tests of a name started.
@@ -35,7 +36,7 @@ pub(super) struct Suite {
 }
 
 /// A test.
-#[derive(Clone)]
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Test {
     pub(super) id: String,
     pub(super) full_name: String,

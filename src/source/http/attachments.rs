@@ -5,6 +5,7 @@ use std::hash::BuildHasher as _;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use foldhash::quality::FixedState;
 
@@ -29,12 +30,62 @@ impl Attachments {
         let [a, b] = [1, 2].map(|seed| FixedState::with_seed(seed).hash_one(bytes));
         let directory = self.directory.join(format!("{:02x}", a >> 56));
         let path = directory.join(format!("{a:016x}{b:016x}.{}", extension(bytes)));
-        if !path.exists() {
+        if path.exists() {
+            // Its age is that of its last use.
+            File::options().write(true).open(&path)?.set_modified(SystemTime::now())?;
+        } else {
             std::fs::create_dir_all(&directory)?;
             replace(&path, bytes)?;
         }
         Ok(path)
     }
+}
+
+/// What a look through the attachments found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Bytes that are kept.
+    pub kept: u64,
+    /// Files that were removed.
+    pub removed: u64,
+}
+
+impl Attachments {
+    /// Removes what is older than `age`, and then the oldest until no more than `most` bytes are left. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If the directory cannot be read; there may be none.
+    pub fn sweep(&self, most: u64, age: Duration) -> io::Result<Swept> {
+        let mut files = Vec::new();
+        for folder in listed(&self.directory)? {
+            for path in listed(&folder)? {
+                let Ok(about) = std::fs::metadata(&path) else { continue };
+                if about.is_file() {
+                    files.push((about.modified()?, about.len(), path));
+                }
+            }
+        }
+        files.sort_unstable();
+        let oldest = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut swept = Swept { kept: files.iter().map(|(_, bytes, _)| bytes).sum(), removed: 0 };
+        for (modified, bytes, path) in files {
+            if modified >= oldest && swept.kept <= most {
+                break;
+            }
+            std::fs::remove_file(&path)?;
+            swept.kept -= bytes;
+            swept.removed += 1;
+        }
+        Ok(swept)
+    }
+}
+
+/// What is in a directory; nothing if there is none.
+fn listed(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    if !directory.is_dir() {
+        return Ok(Vec::new());
+    }
+    std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 /// A file that is being written; it goes away unless it is kept.
@@ -133,5 +184,26 @@ mod tests {
         assert_eq!(std::fs::read(&png).unwrap(), b"\x89PNG\r\n\x1a\n");
         assert_ne!(attachments.keep(b"other").unwrap(), png);
         assert_eq!(std::fs::read_dir(png.parent().unwrap()).unwrap().count(), 1, "no half file is left");
+    }
+
+    #[test]
+    fn old_attachments_go_and_then_the_oldest_until_the_rest_fits() {
+        let scratch = tempfile::tempdir().unwrap();
+        let attachments = Attachments::new(scratch.path().join("attachments"));
+        assert_eq!(attachments.sweep(0, Duration::ZERO).unwrap(), Swept::default(), "there are none yet");
+        let hour = Duration::from_secs(3600);
+        let keep = |byte: u8, hours: u32| {
+            let path = attachments.keep(&[byte; 100]).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::now() - hours * hour).unwrap();
+            path
+        };
+        let (old, older, oldest) = (keep(1, 1), keep(2, 5), keep(3, 50));
+        assert_eq!(attachments.sweep(1000, 24 * hour).unwrap(), Swept { kept: 200, removed: 1 });
+        assert!(!oldest.exists() && older.exists());
+        // What is used again is young.
+        attachments.keep(&[2; 100]).unwrap();
+        assert_eq!(attachments.sweep(150, 24 * hour).unwrap(), Swept { kept: 100, removed: 1 });
+        assert!(!old.exists() && older.exists());
     }
 }

@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -41,13 +41,21 @@ const LAST_REQUESTS: Duration = Duration::from_secs(5);
 /// Bytes of all bodies in memory.
 const BODIES: usize = 192 << 20;
 
+/// What requests must keep to; it may change.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What clients must show.
+    pub token: Option<Token>,
+    /// Most bytes of a body, unpacked.
+    pub max_body: usize,
+    /// Another path of `/loader`, without slashes around it.
+    pub loader_path: Option<String>,
+}
+
 /// What requests need.
 pub struct App {
     door: Door,
-    token: Option<Token>,
-    max_body: usize,
-    /// Another path of `/loader`, without slashes around it.
-    loader_path: Option<String>,
+    rules: RwLock<Arc<Rules>>,
     attachments: Attachments,
     counts: Arc<Counts>,
     /// Adds the metrics of the shipping side.
@@ -64,29 +72,42 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
-    /// An app that hands messages in at `door`. Bodies may have `max_body` bytes, unpacked; pytest-rt is heard at
-    /// `loader_path`, too.
+    /// An app that hands messages in at `door`.
     pub fn new(
         door: Door,
-        token: Option<Token>,
-        max_body: u64,
-        loader_path: Option<&str>,
+        rules: Rules,
         attachments: Attachments,
         more_metrics: impl Fn(&mut String) + Send + Sync + 'static,
     ) -> Self {
-        let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
+        let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self {
             door,
-            token,
-            max_body,
-            loader_path: loader_path.map(|path| path.trim_matches('/').to_owned()),
             attachments,
             counts: Arc::new(Counts::default()),
             more_metrics: Box::new(more_metrics),
-            room: Arc::new(Semaphore::new(BODIES.max(2 * max_body) / body::UNIT)),
-            bodies: std::sync::atomic::AtomicU64::new(0),
+            room: Arc::new(Semaphore::new(room_for(&rules) / body::UNIT)),
+            rules: RwLock::new(Arc::new(rules)),
+            // Runs of bodies without a name survive the process, so numbers must not come again after a restart.
+            bodies: std::sync::atomic::AtomicU64::new(u64::try_from(started.as_micros()).unwrap_or(0)),
         }
     }
+
+    /// The rules as they are now.
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().expect("no holder of the lock panics"))
+    }
+
+    /// Requests that come from now on must keep to these.
+    pub fn set_rules(&self, rules: Rules) {
+        let mut old = self.rules.write().expect("no holder of the lock panics");
+        self.room.add_permits(room_for(&rules).saturating_sub(room_for(&old)) / body::UNIT);
+        *old = Arc::new(rules);
+    }
+}
+
+/// Bytes of all bodies in memory: one of the largest must not wait for itself.
+fn room_for(rules: &Rules) -> usize {
+    BODIES.max(2 * rules.max_body)
 }
 
 /// Serves until `stop` says so; then takes no more connections and waits for open requests, at most 5 s. At most
@@ -96,11 +117,10 @@ impl App {
 /// If the address is lost.
 pub async fn serve(
     listener: TcpListener,
-    app: App,
+    app: Arc<App>,
     connections: usize,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let app = Arc::new(app);
     let slots = Arc::new(Semaphore::new(connections));
     let all = u32::try_from(connections).unwrap_or(u32::MAX);
     loop {

@@ -81,7 +81,8 @@ pub(super) async fn archive(app: &App, context: &Context, request: Request<Incom
         }
     };
     let (head, incoming) = request.into_parts();
-    let mut parts = body::Parts::new(&head.headers, incoming, app.max_body).map_err(|e| described(refused(e)))?;
+    let mut parts =
+        body::Parts::new(&head.headers, incoming, app.rules().max_body).map_err(|e| described(refused(e)))?;
     let half = app.attachments.begin().map_err(|e| failed(e.into()))?;
     let mut form = Form::new(&head.headers, half).map_err(failed)?;
     while let Some(part) = parts.next(false).await.map_err(|e| described(refused(e)))? {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -76,8 +77,9 @@ impl Route {
 
 /// Answers a request.
 pub(super) async fn answer(app: &App, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let begun = Instant::now();
     let (shown, path) = auth::prefix(request.uri().path());
-    let route = Route::of(path, app.loader_path.as_deref());
+    let route = Route::of(path, app.rules().loader_path.as_deref());
     let allowed = is_allowed(app, route, shown, &request);
     let method = request.method().clone();
     let answer = match (route, allowed) {
@@ -90,6 +92,7 @@ pub(super) async fn answer(app: &App, peer: IpAddr, request: Request<Incoming>) 
         (Some(_), Ok(())) if method != Method::POST => Answer::error(405, "only POST works here"),
         (Some(route), Ok(())) => post(app, route, peer, request).await,
     };
+    app.counts.count_time(begun.elapsed());
     app.counts.count(route.map_or(Endpoint::Other, Route::endpoint), answer.status);
     respond(answer, route.is_some_and(Route::is_read))
 }
@@ -98,7 +101,7 @@ fn is_allowed(app: &App, route: Option<Route>, shown: Option<&str>, request: &Re
     if matches!(route, Some(Route::Health | Route::Alive | Route::Ready)) {
         return Ok(());
     }
-    match &app.token {
+    match &app.rules().token {
         Some(token) => {
             let shown = auth::bearer(request.headers()).or(shown);
             if shown.is_some_and(|shown| token.is(shown)) {
@@ -168,7 +171,7 @@ async fn whole(
 
 pub(super) async fn body_of(app: &App, request: Request<Incoming>) -> Result<body::Held, Answer> {
     let (head, incoming) = request.into_parts();
-    let body = body::read(&head.headers, incoming, app.max_body, &app.room).await.map_err(refused)?;
+    let body = body::read(&head.headers, incoming, app.rules().max_body, &app.room).await.map_err(refused)?;
     app.counts.count_bytes(body.bytes.len());
     Ok(body)
 }
@@ -196,7 +199,10 @@ async fn load(app: &App, context: Context, request: Request<Incoming>) -> Result
 /// Takes a body of any length line by line, while it comes.
 async fn events(app: &App, context: &Context, request: Request<Incoming>) -> Result<Answer, Answer> {
     let (head, incoming) = request.into_parts();
-    let mut parts = body::Parts::new(&head.headers, incoming, app.max_body).map_err(refused)?;
+    if !context.part.is_known() {
+        return Err(Answer::error(400, "`format` is none of testwire, pytest and robot"));
+    }
+    let mut parts = body::Parts::new(&head.headers, incoming, app.rules().max_body).map_err(refused)?;
     let number = app.bodies.fetch_add(1, Relaxed);
     let mut piece: Option<own::Piece> = None;
     let mut held = Vec::new();
@@ -214,7 +220,7 @@ async fn events(app: &App, context: &Context, request: Request<Incoming>) -> Res
         } else {
             held.extend_from_slice(&part)
         }
-        if held.len() > app.max_body {
+        if held.len() > app.rules().max_body {
             break Some(BodyError::TooLarge);
         }
         let Some(end) = held.get(old..).and_then(|fresh| memchr::memrchr(b'\n', fresh)) else { continue };
@@ -249,12 +255,24 @@ async fn hand_in(
 }
 
 fn context(peer: IpAddr, query: &str) -> Context {
-    let mut context = Context { peer, project: String::new(), env: String::new(), run_id: String::new() };
+    let mut context =
+        Context { peer, project: String::new(), env: String::new(), run_id: String::new(), part: own::Part::default() };
     for (name, value) in reqwest::Url::parse(&format!("http://x/?{query}")).iter().flat_map(|url| url.query_pairs()) {
         let to = match &*name {
             "project" => &mut context.project,
             "env" => &mut context.env,
             "run_id" => &mut context.run_id,
+            "shard" => &mut context.part.shard,
+            "writer" => &mut context.part.writer,
+            "format" => &mut context.part.format,
+            "shards" => {
+                context.part.shards = own::shards(&value);
+                continue;
+            }
+            "line" => {
+                context.part.line = value.parse().ok().filter(|line| *line > 0);
+                continue;
+            }
             _ => continue,
         };
         *to = crate::decode::clients::name(&value);

@@ -40,6 +40,7 @@ fn live_truth<'a>(sample: &'a SampleRun, recorded: &Recorded) -> Vec<(&'static s
         ("The run", Want::Lines(&[&[("status", "failed")], &[("status", "started"), ("branch", "trunk")]])),
         ("How it ended", Want::TextsInAnyOrder(vec![recorded.end().line.clone()])),
         ("Notes", texts("note")),
+        ("Measurements", Want::Nothing),
     ]
 }
 

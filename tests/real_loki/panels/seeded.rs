@@ -200,6 +200,8 @@ fn live_run(s: &mut Seed) {
     let of_test = [("run_id", "live"), ("test", "a.test_bad"), ("level", "error")];
     s.add(61, &[("kind", "log"), ("source", "stderr")], "Boom \"quoted\" 100%", &of_test);
     s.add(57, &[("kind", "log"), ("source", "stdout")], "plain line", &[("run_id", "live"), ("level", "info")]);
+    let measured = [("value", "42.5"), ("unit", "%"), ("host", "h1"), ("level", "info")];
+    s.add(30, &[("kind", "metric"), ("source", "cpu")], "cpu 42.5 %", &measured);
     s.add(50, &[("kind", "note")], "line 17 is not an event", &[("run_id", "live"), ("level", "warn")]);
 }
 
@@ -282,6 +284,7 @@ fn live_truth() -> Vec<(&'static str, Want<'static>)> {
         ("The run", Want::Lines(&[&[("status", "started"), ("branch", "main"), ("commit", "c0ffee"), ("host", "h1")]])),
         ("How it ended", Want::Nothing),
         ("Notes", Want::Texts(&["line 17 is not an event"])),
+        ("Measurements", Want::Course { last: 42.5, among: &[] }),
     ]
 }
 
@@ -322,6 +325,8 @@ fn ended_truth() -> Vec<(&'static str, Want<'static>)> {
         ("The run", Want::Lines(&[&[("status", "failed"), ("exit_code", "1")], &[("status", "started")]])),
         ("How it ended", Want::Texts(&["FAILED of bad\nFAIL a.test_bad\nNEVER RUN a.test_last"])),
         ("Notes", Want::Nothing),
+        // They belong to no run.
+        ("Measurements", Want::Course { last: 42.5, among: &[] }),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! Bodies → messages.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use base64::Engine as _;
@@ -16,9 +17,9 @@ use crate::event::{Status, Timestamp};
 const MAX_ATTRIBUTES: usize = 32;
 
 /// A message.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Loaded {
-    pub(super) runner: &'static str,
+    pub(super) runner: Cow<'static, str>,
     pub(super) job: String,
     /// Names a run of several jobs; empty if there is but one.
     pub(super) custom: String,
@@ -29,26 +30,38 @@ pub struct Loaded {
 }
 
 /// A picture.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Screen {
     /// What the test calls it; empty if it does not.
     pub name: String,
     /// The picture.
+    #[serde(skip)]
     pub bytes: Vec<u8>,
     /// Where it is kept; to be filled in before the message is handed in.
     pub path: String,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) enum What {
-    StartRun { tests: Vec<(String, String)>, env: String, attributes: Vec<(String, String)> },
+    StartRun {
+        tests: Vec<(String, String)>,
+        env: String,
+        attributes: Vec<(String, String)>,
+    },
     StartTest(Item),
-    StopTest { item: Item, status: Status, message: String, details: String },
+    StopTest {
+        item: Item,
+        status: Status,
+        #[serde(skip)]
+        message: String,
+        #[serde(skip)]
+        details: String,
+    },
     StopRun,
 }
 
 /// Which test: by number, by name, or both.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Item {
     pub(super) uuid: String,
     pub(super) name: String,
@@ -82,7 +95,7 @@ pub fn parse(body: &[u8]) -> Result<Loaded, Answer> {
     };
     let time = json::number(&fields, "startTime").or_else(|| json::number(&fields, "stopTime"));
     Ok(Loaded {
-        runner: if nose { "nose2" } else { "pytest" },
+        runner: Cow::Borrowed(if nose { "nose2" } else { "pytest" }),
         job: json::text(&fields, "job_id"),
         custom: json::text(&fields, "custom_id"),
         time: time.and_then(epoch_seconds),

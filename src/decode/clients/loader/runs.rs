@@ -7,12 +7,15 @@ use super::super::{Answer, Context, RunFacts, Runs};
 use super::message::{Item, Loaded, Screen, What};
 use crate::decode::pytest::suite_of;
 use crate::event::{
-    Event, Fact, Level, LogLine, Note, Planned, RunFinished, RunStarted, Source, TestFinished, TestRef, TestStarted,
-    Timestamp,
+    Event, Fact, Level, LogLine, Note, Planned, RunFinished, RunStarted, Source, Status, TestFinished, TestRef,
+    TestStarted, Timestamp,
 };
 
+/// Message of an attempt of which nothing but its repetition is known.
+const REPEATED: &str = "it was repeated; the client does not say how it failed";
+
 /// The runs of pytest-rt and nose2rt.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Loader {
     runs: HashMap<String, Run>,
     begun: u64,
@@ -20,7 +23,7 @@ pub struct Loader {
     on: HashMap<String, String>,
 }
 
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 struct Run {
     /// Test by number: an item's message has nothing but the number.
     names: HashMap<String, String>,
@@ -28,6 +31,8 @@ struct Run {
     done: HashSet<String>,
     began: u64,
     ended: u64,
+    /// Tests that are on, and the job that each is on in.
+    running: HashMap<String, String>,
     /// Pictures that were seen: the plugin sends a test's pictures with later tests, too.
     screens: HashSet<String>,
 }
@@ -53,12 +58,7 @@ impl Loader {
                 let facts = RunFacts { env: env.clone(), attributes: attributes.clone(), ..RunFacts::default() };
                 self.start_run(loaded, context, tests, facts, runs);
             }
-            What::StartTest(item) => {
-                let key = self.run_of(loaded, context, runs);
-                let Some(run) = self.runs.get(&key) else { return Answer::empty(200) };
-                let started = TestStarted { test: reference(run.id(item), loaded), ..TestStarted::default() };
-                runs.event(&key, &Event { time: loaded.time, fact: Fact::TestStarted(started) });
-            }
+            What::StartTest(item) => self.start_test(loaded, item, context, runs),
             What::StopTest { item, .. } => self.stop_test(loaded, item, context, runs),
             What::StopRun => self.stop_run(loaded, runs),
         }
@@ -126,7 +126,7 @@ impl Loader {
                 &key,
                 RunFacts {
                     run_id,
-                    runner: loaded.runner.into(),
+                    runner: loaded.runner.clone().into(),
                     project: context.project.clone(),
                     env: or(super::super::name(&facts.env), &context.env),
                     host,
@@ -155,6 +155,21 @@ impl Loader {
         key
     }
 
+    fn start_test(&mut self, loaded: &Loaded, item: &Item, context: &Context, runs: &mut dyn Runs) {
+        let key = self.run_of(loaded, context, runs);
+        let Some(run) = self.runs.get_mut(&key) else { return };
+        let id = run.id(item).to_owned();
+        let test = || reference(&id, loaded);
+        // pytest-rt is silent about a failed attempt that pytest-rerunfailures repeats.
+        if run.running.insert(id.clone(), loaded.job.clone()).is_some_and(|job| job == loaded.job) {
+            let retried =
+                TestFinished { message: Cow::Borrowed(REPEATED), ..TestFinished::new(test(), Status::Retried) };
+            runs.event(&key, &Event { time: loaded.time, fact: Fact::TestFinished(retried) });
+        }
+        let started = TestStarted { test: test(), ..TestStarted::default() };
+        runs.event(&key, &Event { time: loaded.time, fact: Fact::TestStarted(started) });
+    }
+
     fn stop_test(&mut self, loaded: &Loaded, item: &Item, context: &Context, runs: &mut dyn Runs) {
         let What::StopTest { status, message, details, .. } = &loaded.what else { return };
         let key = self.run_of(loaded, context, runs);
@@ -172,6 +187,7 @@ impl Loader {
             ..TestFinished::new(reference(&id, loaded), *status)
         };
         runs.event(&key, &Event { time: loaded.time, fact: Fact::TestFinished(finished) });
+        run.running.remove(&id);
         run.done.insert(id);
         if run.ended > 0 && run.ended >= run.began {
             runs.close_soon(&key);

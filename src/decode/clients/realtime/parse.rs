@@ -6,7 +6,7 @@ use super::super::json::{self, Fields};
 use super::super::{Answer, python};
 
 /// Which path was posted to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// `/event`.
     Event,
@@ -19,10 +19,23 @@ pub enum Kind {
 }
 
 /// What came.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Parsed {
     /// Each with its path.
+    #[serde(serialize_with = "of_runs")]
     pub(super) events: Vec<(Kind, Fields)>,
+}
+
+/// Those that belong to runs, without the texts of messages.
+fn of_runs<S: serde::Serializer>(events: &[(Kind, Fields)], serializer: S) -> Result<S::Ok, S::Error> {
+    let of_runs = events.iter().filter(|(kind, _)| matches!(kind, Kind::Event | Kind::LogMessage));
+    serializer.collect_seq(of_runs.map(|(kind, fields)| {
+        let mut fields = fields.clone();
+        fields.remove("message");
+        // No field that is read is nested, and what is too deep could not be read back.
+        fields.retain(|_, value| json::is_flat(value));
+        (kind, fields)
+    }))
 }
 
 /// The only success there is; the listener does not look, but others may.

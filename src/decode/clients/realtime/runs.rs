@@ -18,13 +18,14 @@ use crate::event::{
 const ENDED: usize = 8;
 
 /// The runs of RealtimeResults listeners.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Realtime {
     runs: HashMap<String, Run>,
     begun: u64,
     clock: u64,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Run {
     peer: IpAddr,
     /// Whole name of the outermost suite; empty while nothing says it.
@@ -83,7 +84,10 @@ impl Realtime {
         runs: &mut dyn Runs,
     ) -> Answer {
         for (kind, fields) in &parsed.events {
-            self.clock += 1;
+            match kind {
+                Kind::Event | Kind::LogMessage => self.clock += 1,
+                Kind::Log | Kind::Metric => {}
+            }
             match kind {
                 Kind::Event => self.event(fields, context, zone, runs),
                 Kind::LogMessage => self.log_message(fields, context, zone, runs),

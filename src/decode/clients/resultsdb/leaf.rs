@@ -7,13 +7,14 @@ use super::super::json::{self, Fields};
 use crate::event::{Event, Fact, Status, TestFinished, TestRef, Timestamp};
 
 /// The result of a test.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Leaf {
     path: String,
     status: Status,
     flaky: bool,
     duration: Option<Duration>,
     message: String,
+    #[serde(skip)]
     log: String,
     tags: Vec<String>,
 }

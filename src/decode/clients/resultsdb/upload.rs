@@ -10,7 +10,7 @@ use crate::event::Timestamp;
 use crate::names::meta;
 
 /// What an upload says beside its results.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Head {
     /// Names this upload among those under way.
     pub key: String,
@@ -184,7 +184,11 @@ fn head(
             env: context.env.clone(),
             host: super::super::name(&worker.unwrap_or_default()),
             attributes,
-            known: vec![(meta::COMMIT, commit), (meta::BRANCH, of_newest("branch")), (meta::BUILD_URL, build)],
+            known: vec![
+                (meta::COMMIT.into(), commit),
+                (meta::BRANCH.into(), of_newest("branch")),
+                (meta::BUILD_URL.into(), build),
+            ],
             ..RunFacts::default()
         },
     }

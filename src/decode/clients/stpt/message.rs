@@ -8,7 +8,7 @@ use crate::decode::time::rfc3339;
 use crate::event::{Status, Timestamp};
 
 /// Which path was posted to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// `/tm_api/dry_run/`.
     DryRun,
@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 /// A message.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Told {
     pub(super) kind: Kind,
     pub(super) machine: String,
@@ -29,14 +29,21 @@ pub struct Told {
     pub(super) scenarios: Vec<File>,
     /// Name of the scenario, and the test, in their order.
     pub(super) tests: Vec<(String, File)>,
+    #[serde(serialize_with = "times")]
     fields: Fields,
 }
 
 /// A script.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct File {
     pub(super) path: String,
+    #[serde(skip)]
     pub(super) script: String,
+}
+
+/// Of the fields, which have the whole plan with its scripts, only the times are needed later.
+fn times<S: serde::Serializer>(fields: &Fields, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(fields.iter().filter(|(name, value)| name.starts_with("timestamp") && json::is_flat(value)))
 }
 
 /// Reads a message.

@@ -1,4 +1,4 @@
-//! `testwire import FILE…`: sends entries that Loki refused once more, after the cause is mended.
+//! Sends entries that Loki refused once more, after the cause is mended.
 //!
 //! They go through a spool like any others, as they are: with their labels, time, line and metadata. A file is read to its
 //! end before anything of it is sent. While its entries go into the spool it is called `<file>.importing`, so that new
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::events_file;
-use super::shipping::{Says, Shipping, eprint_line, limits};
+use super::super::events_file;
+use super::super::shipping::{Says, Shipping, eprint_line, limits};
 use crate::config::{Output, Settings};
 use crate::event::Timestamp;
 use crate::exit::{Exit, Failure};
@@ -32,7 +32,7 @@ const AT_ONCE: u64 = 500;
 ///
 /// # Errors
 /// If a file is not one of refused entries; then nothing is sent. If the spool or the client cannot be made.
-pub async fn import(settings: &Settings, files: &[PathBuf]) -> Result<Exit, Failure> {
+pub(super) async fn import(settings: &Settings, files: &[PathBuf]) -> Result<Exit, Failure> {
     if settings.output != Output::Loki {
         return Err(Failure::new(Exit::Config, "import sends to Loki only").hint("leave out --output"));
     }
@@ -192,6 +192,13 @@ impl<'a> Kept<'a> {
 /// The label of this name.
 fn known(name: &str) -> Option<&'static str> {
     label::ALL.iter().find(|known| **known == name).copied()
+}
+
+/// True if an input that begins so consists of entries.
+pub(super) fn is_one(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let text = line.trim_ascii_start();
+    text.starts_with(b"{\"labels\":") && memchr::memmem::find(text, b"\"timestamp\":").is_some()
 }
 
 /// Names and values in their order, which is part of an entry's identity.

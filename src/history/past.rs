@@ -1,0 +1,292 @@
+//! Results of earlier runs, test by test, and what a result means beside them. Pure.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+
+use super::slot::{Outcome, Slot, fnv1a};
+
+/// Results that are kept of a test.
+pub const KEPT: usize = 20;
+/// A test id counts up to here, because that is as much of it as goes into Loki.
+const MAX_ID: usize = 4 << 10;
+/// Below so many durations nothing is usual yet.
+const MIN_DURATIONS: usize = 3;
+/// A test is not called slower for less than this: schedulers and disks take as much.
+const LEAST_SLOWDOWN: Duration = Duration::from_millis(50);
+
+/// What stands for a test in the history: a hash of its id, the same on every machine and in every version.
+pub fn test_key(id: &str) -> u64 {
+    fnv1a(id.as_bytes().get(..MAX_ID).unwrap_or(id.as_bytes()))
+}
+
+/// What is known of one test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its [`test_key`].
+    pub test: u64,
+    /// Signature of its last failure; 0 if none is known.
+    pub signature: u64,
+    /// When it was first seen, as [`Slot::seconds`].
+    pub first: u32,
+    len: u8,
+    slots: [Slot; KEPT],
+}
+
+impl Record {
+    /// A test of which nothing has been seen.
+    pub fn new(test: u64) -> Self {
+        Self { test, signature: 0, first: u32::MAX, len: 0, slots: [Slot::default(); KEPT] }
+    }
+
+    /// Its results, oldest first.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots[..usize::from(self.len)]
+    }
+
+    /// When it was last seen; 0: never.
+    pub fn last(&self) -> u32 {
+        self.slots().last().map_or(0, |slot| slot.seconds())
+    }
+
+    /// Takes a result. A later result of the same run replaces an earlier one: only the final outcome counts.
+    pub fn insert(&mut self, slot: Slot, signature: u64) {
+        self.first = self.first.min(slot.seconds());
+        if let Some(at) = self.slots().iter().position(|known| known.tag() == slot.tag()) {
+            if self.slots[at].seconds() > slot.seconds() {
+                return;
+            }
+            self.slots.copy_within(at + 1..usize::from(self.len), at);
+            self.len -= 1;
+        }
+        let place = self.slots().partition_point(|known| *known <= slot);
+        if usize::from(self.len) < KEPT {
+            self.slots.copy_within(place..usize::from(self.len), place + 1);
+            self.slots[place] = slot;
+            self.len += 1;
+        } else if place > 0 {
+            self.slots.copy_within(1..place, 0);
+            self.slots[place - 1] = slot;
+        } else {
+            return;
+        }
+        let newer = |known: &Slot| known.seconds() > slot.seconds() && known.outcome().is_good() == Some(false);
+        if signature != 0 && !self.slots().iter().any(newer) {
+            self.signature = signature;
+        }
+    }
+
+    /// Takes the results of another record of the same test.
+    pub fn merge(&mut self, other: &Self) {
+        // A full record may have seen the test before its oldest result.
+        self.first = self.first.min(other.first);
+        for slot in other.slots() {
+            self.insert(*slot, if slot.outcome().is_good() == Some(false) { other.signature } else { 0 });
+        }
+    }
+
+    /// Results before `slot`, of other runs, oldest first.
+    fn before(&self, slot: Slot) -> impl DoubleEndedIterator<Item = Slot> + '_ {
+        let is_before = move |known: &Slot| known.tag() != slot.tag() && known.seconds() <= slot.seconds();
+        self.slots().iter().copied().filter(is_before)
+    }
+
+    /// Durations of results that say how long the test takes, as codes, sorted: those of good ones, else of all.
+    fn durations(slots: impl Iterator<Item = Slot> + Clone) -> Durations {
+        let good = |slot: &Slot| slot.outcome().is_good() == Some(true);
+        let of = |slots: &mut dyn Iterator<Item = Slot>| {
+            let mut found = Durations { codes: [0; KEPT], len: 0 };
+            for code in slots.map(Slot::duration_code).filter(|code| *code > 0).take(KEPT) {
+                found.codes[found.len] = code;
+                found.len += 1;
+            }
+            found.codes[..found.len].sort_unstable();
+            found
+        };
+        let best = of(&mut slots.clone().filter(good));
+        if best.len > 0 { best } else { of(&mut slots.clone().filter(|slot| slot.outcome().is_good() == Some(false))) }
+    }
+
+    /// How long it takes, by all that is known: the median of its durations.
+    pub fn expected(&self) -> Option<Duration> {
+        Self::durations(self.slots().iter().copied()).median()
+    }
+}
+
+/// Sorted codes of durations.
+struct Durations {
+    codes: [u16; KEPT],
+    len: usize,
+}
+
+impl Durations {
+    fn median(&self) -> Option<Duration> {
+        self.codes[..self.len].get(self.len / 2).map(|code| Slot::decode_duration(*code))
+    }
+
+    /// The longest duration that is nothing unusual: the median and five times the median distance from it, and at
+    /// least half as much again. `None` while there are too few to say.
+    fn usual(&self) -> Option<Duration> {
+        let median = self.median().filter(|_| self.len >= MIN_DURATIONS)?;
+        let mut distances = [Duration::ZERO; KEPT];
+        for (distance, code) in distances.iter_mut().zip(&self.codes[..self.len]) {
+            *distance = Slot::decode_duration(*code).abs_diff(median);
+        }
+        distances[..self.len].sort_unstable();
+        let spread = distances[self.len / 2] * 5;
+        Some(median + spread.max(median / 2).max(LEAST_SLOWDOWN))
+    }
+}
+
+/// What a result means beside those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It fails, and did not when it last passed or failed; also if it was never seen.
+    NewFailure,
+    /// It fails, and did the last time.
+    StillFailing,
+    /// It passes, and failed the last time.
+    Fixed,
+    /// It was never seen before, and does not fail.
+    NewTest,
+}
+
+/// All that the history says about a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// The result before this one, skips included; `None`: the test was never seen.
+    pub previous: Option<Outcome>,
+    /// What changed; `None`: nothing.
+    pub change: Option<Change>,
+    /// How long it usually takes.
+    pub expected: Option<Duration>,
+    /// How much longer than expected it took, where that is beyond its usual spread.
+    pub slower_by: Option<Duration>,
+    /// How often it went from failing to passing or back among its last 20 results, this one included. A result that
+    /// needed a retry is such a flip by itself.
+    pub flaky_score: u32,
+}
+
+/// Results of all tests of a project, environment and runner.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    records: Vec<Record>,
+    index: HashMap<u64, u32, FixedState>,
+    /// True if all there is was read. Else a test that is not in it need not be new.
+    pub is_whole: bool,
+}
+
+impl Past {
+    /// From records, one for each test.
+    pub fn new(records: Vec<Record>, is_whole: bool) -> Self {
+        let index = records.iter().zip(0..).map(|(record, at)| (record.test, at)).collect();
+        Self { records, index, is_whole }
+    }
+
+    /// Number of tests.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True if there was no earlier run.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// What is known of a test.
+    pub fn get(&self, test: u64) -> Option<&Record> {
+        self.index.get(&test).and_then(|at| self.records.get(*at as usize))
+    }
+
+    /// Every test.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Takes one result.
+    pub fn insert(&mut self, test: u64, slot: Slot, signature: u64) {
+        self.entry(test).insert(slot, signature);
+    }
+
+    /// Takes all that another history knows.
+    pub fn merge(&mut self, other: &Self) {
+        for record in &other.records {
+            self.entry(record.test).merge(record);
+        }
+    }
+
+    fn entry(&mut self, test: u64) -> &mut Record {
+        let next = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        let at = *self.index.entry(test).or_insert(next);
+        if at == next {
+            self.records.push(Record::new(test));
+        }
+        &mut self.records[at as usize]
+    }
+
+    /// The same, of which nobody says any more that there is nothing else.
+    #[must_use]
+    pub fn in_part(&self) -> Self {
+        Self { is_whole: false, ..self.clone() }
+    }
+
+    /// How long a test usually takes.
+    pub fn expected(&self, test: u64) -> Option<Duration> {
+        self.get(test)?.expected()
+    }
+
+    /// How long a test takes of which nothing is known: the median of all tests.
+    pub fn median_expected(&self) -> Option<Duration> {
+        let mut all: Vec<Duration> = self.records.iter().filter_map(Record::expected).collect();
+        let middle = all.len() / 2;
+        (!all.is_empty()).then(|| *all.select_nth_unstable(middle).1)
+    }
+
+    /// What `slot`, the result of a test, means.
+    pub fn judge(&self, test: u64, slot: Slot) -> Judgement {
+        let outcome = slot.outcome();
+        let flip = u32::from(outcome == Outcome::Flaky);
+        // Of the first run of all, nothing is new.
+        if self.is_empty() {
+            return Judgement { flaky_score: flip, ..Judgement::default() };
+        }
+        let record = self.get(test);
+        let before = || record.into_iter().flat_map(|record| record.before(slot));
+        let last = before().rev().find_map(|known| known.outcome().is_good());
+        let previous = before().next_back().map(Slot::outcome);
+        let change = match (outcome.is_good(), last) {
+            (Some(false), Some(false)) => Some(Change::StillFailing),
+            (Some(false), Some(true)) => Some(Change::NewFailure),
+            (Some(false), None) if previous.is_some() || self.is_whole => Some(Change::NewFailure),
+            (Some(true), Some(false)) => Some(Change::Fixed),
+            (_, _) if previous.is_none() && self.is_whole => Some(Change::NewTest),
+            _ => None,
+        };
+        let Some(record) = record else { return Judgement { change, flaky_score: flip, ..Judgement::default() } };
+        let durations = Record::durations(record.before(slot).collect::<Vec<_>>().into_iter());
+        let expected = durations.median();
+        let slower_by = durations
+            .usual()
+            .zip(expected)
+            .and_then(|(usual, expected)| (slot.duration() > usual).then(|| slot.duration() - expected));
+        Judgement { previous, change, expected, slower_by, flaky_score: flips(record, slot) }
+    }
+}
+
+/// Flips among the last 20 results up to `slot`.
+fn flips(record: &Record, slot: Slot) -> u32 {
+    let mut newest: [Option<Slot>; KEPT] = [None; KEPT];
+    let latest = record.before(slot).rev().take(KEPT - 1);
+    newest.iter_mut().zip(std::iter::once(slot).chain(latest)).for_each(|(place, known)| *place = Some(known));
+    let mut after = None;
+    let mut count = 0;
+    for outcome in newest.into_iter().flatten().map(Slot::outcome) {
+        count += u32::from(outcome == Outcome::Flaky);
+        if let Some(good) = outcome.is_good() {
+            count += u32::from(after.is_some_and(|after| after != good));
+            after = Some(good);
+        }
+    }
+    count
+}

@@ -1,0 +1,262 @@
+//! A history from Loki, for a machine that has none: the last 20 runs of the same branch, else of the main branch.
+//!
+//! The run does not wait for it. First come the entries of runs, which are few, then the ends of tests, run by run, the newest
+//! first. What is not there after [`BUDGET`] is done without.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::memory::Opening;
+use super::past::{KEPT, Past, test_key};
+use super::slot::{Outcome, Slot};
+use crate::event::Timestamp;
+use crate::loki::push::Client;
+use crate::loki::query::{QueryError, Row};
+use crate::names::{kind, label, meta, status};
+
+/// How long it may take.
+const BUDGET: Duration = Duration::from_secs(2);
+/// How far back runs are looked for, in days: what a stock Loki lets one ask for at once, but the last day first, because Loki
+/// cuts a range into hours, and asks for each by itself.
+const WINDOWS: [i64; 3] = [1, 7, 30];
+const DAY: i64 = 86_400 * 1_000_000_000;
+/// How long older runs may be looked for where newer ones were found.
+const MORE_RUNS: Duration = Duration::from_millis(400);
+/// Entries of runs that are looked at: starts and ends of shards and of other configurations are among them.
+const RUN_ENTRIES: usize = 1000;
+/// Events bring their own times, which may lie a little before or behind those of their run.
+const MARGIN: i64 = 60 * 1_000_000_000;
+/// A run without an end is taken to last no longer.
+const LONGEST_RUN: i64 = DAY / 4;
+/// Queries at a time: more of them would only wait within Loki.
+const AT_A_TIME: usize = 3;
+
+/// Asks Loki.
+#[derive(Clone)]
+pub struct Rebuilder {
+    client: Client,
+    runtime: Handle,
+    baseline: String,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// The history.
+    pub past: Past,
+    /// Runs that it is of.
+    pub runs: usize,
+    /// Runs that there are, up to 20.
+    pub found: usize,
+}
+
+impl Rebuilder {
+    /// With `baseline` as the main branch; queries run on `runtime`.
+    pub fn new(client: Client, runtime: Handle, baseline: String) -> Self {
+        Self { client, runtime, baseline }
+    }
+
+    /// Begins in the background; `done` gets what there is. It is not called if Loki gives nothing.
+    pub(super) fn start(&self, run: Opening, done: impl FnOnce(Past) + Send + 'static) {
+        let Self { client, baseline, .. } = self.clone();
+        self.runtime.spawn(async move {
+            let begun = Instant::now();
+            match rebuild(&client, &run, &baseline, BUDGET).await {
+                Ok(Rebuilt { past, runs, found }) => {
+                    let (tests, took) = (past.len(), begun.elapsed());
+                    // It writes a file.
+                    tokio::task::spawn_blocking(move || done(past)).await.ok();
+                    if runs < found {
+                        tracing::warn!(
+                            "of {found} earlier runs Loki gave {runs} in {took:.1?}; what changed since is told by those"
+                        );
+                    } else {
+                        tracing::info!("{tests} tests of {runs} earlier runs are known from Loki, after {took:.1?}");
+                    }
+                }
+                Err(error) => {
+                    tracing::info!("nothing is known of earlier runs, so what changed is not told: {error}");
+                }
+            }
+        });
+    }
+}
+
+/// A run in Loki.
+#[derive(Debug)]
+struct Found {
+    id: String,
+    from: i64,
+    to: Option<i64>,
+}
+
+/// The history of `run` as far as Loki gives it within `budget`.
+///
+/// # Errors
+/// If Loki does not even say which runs there are.
+pub async fn rebuild(client: &Client, run: &Opening, baseline: &str, budget: Duration) -> Result<Rebuilt, QueryError> {
+    let until = Instant::now() + budget;
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+    let (runs, are_all) = runs_of(client, run, baseline, now, until).await?;
+    let found = runs.len();
+    let streams = streams(run);
+    let queries = runs.into_iter().map(|found| {
+        let (client, streams) = (client.clone(), streams.clone());
+        async move { tests_of(&client, &streams, &found, now, until).await }
+    });
+    let answers = some_at_a_time(queries, until).await;
+    let mut past = Past::default();
+    // A run that is missing among others would make what is told of the next one wrong: only the newest in a row count.
+    let newest: Vec<_> = answers.into_iter().map_while(|rows| rows).collect();
+    for (test, slot, signature) in newest.iter().rev().flatten() {
+        past.insert(*test, *slot, *signature);
+    }
+    past.is_whole = are_all && newest.len() == found;
+    Ok(Rebuilt { past, runs: newest.len(), found })
+}
+
+/// Carries out futures, the first ones first; `None` for those that failed, or are not done in time.
+async fn some_at_a_time<T, F, E>(futures: impl Iterator<Item = F>, until: Instant) -> Vec<Option<T>>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    let mut waiting = futures.enumerate();
+    let mut under_way = JoinSet::new();
+    let mut done = Vec::new();
+    loop {
+        while under_way.len() < AT_A_TIME {
+            let Some((number, future)) = waiting.next() else { break };
+            done.push(None);
+            under_way.spawn(async move { (number, future.await.ok()) });
+        }
+        match tokio::time::timeout_at(until.into(), under_way.join_next()).await {
+            Ok(Some(Ok((number, answer)))) => done[number] = answer,
+            Ok(Some(Err(_))) => {}
+            Ok(None) | Err(_) => return done,
+        }
+    }
+}
+
+/// Labels of a run's streams, without the last brace.
+fn streams(run: &Opening) -> String {
+    let key = &run.key;
+    let pairs = [(label::SERVICE_NAME, &key.project), (label::ENV, &key.env), (label::RUNNER, &key.runner)];
+    pairs.map(|(name, value)| format!("{name}={}", quoted(value))).join(", ")
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The newest runs of the same branch, else of the main one, or of any if the branch is not known; the newest first. The
+/// second value is false if there may be more.
+async fn runs_of(
+    client: &Client,
+    run: &Opening,
+    baseline: &str,
+    now: i64,
+    until: Instant,
+) -> Result<(Vec<Found>, bool), QueryError> {
+    let query = format!("{{{}, {}={}}}", streams(run), label::KIND, quoted(kind::RUN));
+    let mut rows = Vec::new();
+    let mut to = now + MARGIN;
+    for days in WINDOWS {
+        let from = now - days * DAY;
+        // Where something was found, most of the time is left to its tests.
+        let patience = if rows.is_empty() { left(until) } else { left(until).min(MORE_RUNS) };
+        match client.query_newest(&query, Timestamp(from), Timestamp(to), RUN_ENTRIES, patience).await {
+            Ok(page) => rows.extend(page),
+            // What the narrower windows gave counts.
+            Err(_) if !rows.is_empty() => return Ok((chosen(&rows, run, baseline), false)),
+            Err(error) => return Err(error),
+        }
+        if of_branch(&rows, run, &run.branch).len() >= KEPT {
+            break;
+        }
+        to = from;
+    }
+    Ok((chosen(&rows, run, baseline), true))
+}
+
+fn chosen(rows: &[Row], run: &Opening, baseline: &str) -> Vec<Found> {
+    let runs = of_branch(rows, run, &run.branch);
+    if runs.is_empty() { of_branch(rows, run, baseline) } else { runs }
+}
+
+/// The runs of a branch, or all if it is empty, the newest first.
+fn of_branch(rows: &[Row], run: &Opening, branch: &str) -> Vec<Found> {
+    let mut runs: BTreeMap<String, Found> = BTreeMap::new();
+    let is_alike = |row: &Row| run.key.configuration.is_empty() || configuration(row) == run.key.configuration;
+    let is_of_branch = |row: &Row| branch.is_empty() || row.get(meta::BRANCH) == Some(branch);
+    for row in rows.iter().filter(|row| is_alike(row) && is_of_branch(row)) {
+        let Some(id) = row.get(meta::RUN_ID).filter(|id| *id != run.run_id) else { continue };
+        let found =
+            runs.entry(id.to_owned()).or_insert_with(|| Found { id: id.to_owned(), from: row.time.0, to: None });
+        found.from = found.from.min(row.time.0);
+        if row.get(label::STATUS) != Some(status::STARTED) {
+            found.to = found.to.max(Some(row.time.0));
+        }
+    }
+    let mut runs: Vec<Found> = runs.into_values().collect();
+    runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.from));
+    runs.truncate(KEPT);
+    runs
+}
+
+/// What must be equal of two runs of a results database: all that its configuration says.
+fn configuration(row: &Row) -> String {
+    let pairs = row.metadata.iter().chain(row.labels.iter());
+    super::memory::configuration(pairs.map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+/// The results of a run.
+async fn tests_of(
+    client: &Client,
+    streams: &str,
+    run: &Found,
+    now: i64,
+    until: Instant,
+) -> Result<Vec<(u64, Slot, u64)>, QueryError> {
+    let statuses = Outcome::WORDS.join("|");
+    // What is not needed is left out by Loki: a page has a fifth of the bytes then.
+    let query = format!(
+        "{{{streams}, {}={}, {}=~{}}} | {}={} | keep {}, {}, {}, {}, {} | line_format \"\"",
+        label::KIND,
+        quoted(kind::TEST),
+        label::STATUS,
+        quoted(&statuses),
+        meta::RUN_ID,
+        quoted(&run.id),
+        label::STATUS,
+        meta::TEST,
+        meta::OUTCOME,
+        meta::DURATION_MS,
+        meta::SIGNATURE,
+    );
+    let tag = Slot::run_tag(&run.id);
+    let to = run.to.unwrap_or(run.from + LONGEST_RUN).min(now) + MARGIN;
+    let mut results = Vec::new();
+    let take = |row: Row| results.extend(result(&row, tag));
+    client.query_range(&query, Timestamp(run.from - MARGIN), Timestamp(to), left(until), take).await?;
+    Ok(results)
+}
+
+/// Test, result and signature of the end entry of a test.
+fn result(row: &Row, tag: u32) -> Option<(u64, Slot, u64)> {
+    let outcome = Outcome::of_words(row.get(label::STATUS)?, row.get(meta::OUTCOME).unwrap_or_default())?;
+    let millis = row.get(meta::DURATION_MS).and_then(|text| text.parse::<f64>().ok());
+    let duration = millis.and_then(|millis| Duration::try_from_secs_f64(millis / 1e3).ok());
+    let signature = row.get(meta::SIGNATURE).and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
+    Some((test_key(row.get(meta::TEST)?), Slot::new(row.time, tag, outcome, duration), signature))
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}

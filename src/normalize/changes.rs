@@ -1,0 +1,255 @@
+//! What results mean beside those of earlier runs: each test's, and in numbers and names for the run's end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+
+use super::counters::Counters;
+use super::text::prefix;
+use super::{RunInfo, known::Known};
+use crate::event::{Status, Timestamp};
+use crate::history::memory::{self, Key, Memory, Observed, Opening};
+use crate::history::past::{Change, Judgement, Past, test_key};
+use crate::history::slot::{Outcome, Slot};
+use crate::names::{change, meta};
+
+/// Results of a run that are kept for later ones; as many as a history has tests.
+const MAX_RESULTS: usize = 200_000;
+/// Names of each sort that are kept, more than the run's end shows, because retries take some away again.
+const MAX_NAMES: usize = 200;
+/// Names of each sort that the run's end shows.
+const SHOWN: usize = 20;
+/// Tests that ended before the history was there are kept by name up to this many, to be judged later.
+const MAX_EARLY: usize = 20_000;
+
+/// Runner whose runs are comparable only if all that is said of them is equal: platform, version, style.
+const RESULTS_DATABASE: &str = "resultsdb";
+
+/// A result of this run.
+#[derive(Clone, Copy)]
+struct Noted {
+    slot: Slot,
+    signature: u64,
+    change: Option<Change>,
+    is_known: bool,
+}
+
+/// Beside what the results of this run are seen, and what came of it.
+#[derive(Default)]
+pub(super) struct Changes {
+    memory: Option<Box<dyn Memory>>,
+    past: Option<Arc<Past>>,
+    pub(super) known: Known,
+    tag: u32,
+    results: HashMap<u64, Noted, FixedState>,
+    early: Vec<Box<str>>,
+    names: [Vec<String>; 4],
+    median: Option<Duration>,
+    /// Number, and seconds that they usually take, of the tests that have no result in this run yet.
+    others: (u32, f64),
+    has_news: bool,
+    is_open: bool,
+}
+
+/// The value of the metadata `change`.
+pub(super) fn word(change: Option<Change>) -> &'static str {
+    match change {
+        Some(Change::NewFailure) => change::NEW_FAILURE,
+        Some(Change::StillFailing) => change::STILL_FAILING,
+        Some(Change::Fixed) => change::FIXED,
+        Some(Change::NewTest) => change::NEW_TEST,
+        None => "",
+    }
+}
+
+fn place(change: Change) -> usize {
+    match change {
+        Change::NewFailure => 0,
+        Change::Fixed => 1,
+        Change::StillFailing => 2,
+        Change::NewTest => 3,
+    }
+}
+
+fn count(counters: &mut Counters, change: Change) -> &mut u64 {
+    match change {
+        Change::NewFailure => &mut counters.new_failures,
+        Change::Fixed => &mut counters.fixed,
+        Change::StillFailing => &mut counters.still_failing,
+        Change::NewTest => &mut counters.new_tests,
+    }
+}
+
+impl Changes {
+    /// With a history that `memory` keeps.
+    pub(super) fn remember(&mut self, memory: Box<dyn Memory>) {
+        self.memory = Some(memory);
+    }
+
+    /// The run begins. Only the first call counts.
+    pub(super) fn open(&mut self, info: &RunInfo) {
+        if std::mem::replace(&mut self.is_open, true) {
+            return;
+        }
+        self.tag = Slot::run_tag(&info.run_id);
+        let Some(memory) = &mut self.memory else { return };
+        let metadata = info.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let configuration =
+            if info.runner == RESULTS_DATABASE { memory::configuration(metadata.clone()) } else { String::new() };
+        let branch = metadata.into_iter().find(|(name, _)| *name == meta::BRANCH).map_or("", |(_, value)| value);
+        let past = memory.open(&Opening {
+            key: Key {
+                project: info.project.clone(),
+                env: info.env.clone(),
+                runner: info.runner.clone(),
+                configuration,
+            },
+            run_id: info.run_id.clone(),
+            branch: branch.to_owned(),
+            is_shard: !info.shard.is_empty(),
+        });
+        self.set_past(past);
+    }
+
+    fn set_past(&mut self, past: Option<Arc<Past>>) {
+        self.median = past.as_ref().and_then(|past| past.median_expected());
+        let records = past.iter().flat_map(|past| past.records());
+        let others = records.filter(|record| !self.results.contains_key(&record.test));
+        let expected = others.filter_map(|record| record.expected());
+        self.others = expected.fold((0, 0.0), |(n, sum), expected| (n + 1, sum + expected.as_secs_f64()));
+        self.past = past;
+    }
+
+    /// Takes a history that has arrived since, and judges by it what has ended already. True if there is one.
+    pub(super) fn poll(&mut self, counters: &mut Counters) -> bool {
+        let Some(past) = self.memory.as_mut().and_then(|memory| memory.arrived()) else { return false };
+        self.set_past(Some(past));
+        for id in std::mem::take(&mut self.early) {
+            if let Some(noted) = self.results.get(&test_key(&id)).copied() {
+                let change = self.past.as_ref().and_then(|past| past.judge(test_key(&id), noted.slot).change);
+                self.count(&id, Some(noted.change), change, counters);
+                self.results.insert(test_key(&id), Noted { change, ..noted });
+            }
+        }
+        true
+    }
+
+    /// True if results can be seen beside earlier ones.
+    pub(super) fn is_told(&self) -> bool {
+        self.past.as_ref().is_some_and(|past| !past.is_empty())
+    }
+
+    /// How long a test usually takes.
+    pub(super) fn expected(&self, id: &str) -> Option<Duration> {
+        self.past.as_ref()?.expected(test_key(id))
+    }
+
+    /// How long a test takes of which nothing is known.
+    pub(super) fn median(&self) -> Option<Duration> {
+        self.median
+    }
+
+    /// Mean of what the tests take that have no result in this run yet.
+    pub(super) fn mean_of_others(&self) -> Option<Duration> {
+        let (n, seconds) = self.others;
+        (n > 0).then(|| Duration::try_from_secs_f64(seconds / f64::from(n)).ok()).flatten()
+    }
+
+    /// A test has a result, perhaps another one than before: what it means, and whether its failure is a known one.
+    pub(super) fn note(
+        &mut self,
+        id: &str,
+        (status, is_flaky): (Status, bool),
+        time: Timestamp,
+        duration: Option<Duration>,
+        signature: &str,
+        counters: &mut Counters,
+    ) -> (Judgement, bool) {
+        let is_known = self.known.matches(id, time, status.is_failing());
+        let Some(outcome) = Outcome::of(status, is_flaky) else { return (Judgement::default(), is_known) };
+        let test = test_key(id);
+        let before = self.results.get(&test).copied();
+        let slot = match (duration, before) {
+            // A correction does not say how long the test took, but its end did.
+            (None, Some(before)) => Slot::new(time, self.tag, outcome, Some(before.slot.duration())),
+            _ => Slot::new(time, self.tag, outcome, duration),
+        };
+        let judgement = match &self.past {
+            Some(past) => past.judge(test, slot),
+            None => Past::default().judge(test, slot),
+        };
+        let signature = u64::from_str_radix(signature, 16).unwrap_or(0);
+        if self.results.len() < MAX_RESULTS || before.is_some() {
+            if let (None, Some(expected)) = (before, self.past.as_ref().and_then(|past| past.expected(test))) {
+                self.others = (self.others.0.saturating_sub(1), (self.others.1 - expected.as_secs_f64()).max(0.0));
+            }
+            let noted = Noted { slot, signature, change: judgement.change, is_known };
+            self.results.insert(test, noted);
+            self.count(id, before.map(|before| before.change), judgement.change, counters);
+            let was_known = before.is_some_and(|before| before.is_known);
+            counters.known = counters.known + u64::from(is_known) - u64::from(was_known).min(counters.known);
+            self.has_news = true;
+        }
+        if self.memory.is_some() && before.is_none() && self.early.len() < MAX_EARLY && !self.is_told_fully() {
+            self.early.push(prefix(id, super::text::MAX_MESSAGE * 4).into());
+        }
+        (judgement, is_known)
+    }
+
+    fn is_told_fully(&self) -> bool {
+        self.past.as_ref().is_some_and(|past| past.is_whole)
+    }
+
+    /// Moves a test from one change to another.
+    fn count(&mut self, id: &str, before: Option<Option<Change>>, now: Option<Change>, counters: &mut Counters) {
+        let before = before.flatten();
+        if before == now {
+            return;
+        }
+        if let Some(change) = before {
+            let n = count(counters, change);
+            *n = n.saturating_sub(1);
+            self.names[place(change)].retain(|name| name != id);
+        }
+        if let Some(change) = now {
+            *count(counters, change) += 1;
+            let names = &mut self.names[place(change)];
+            if names.len() < MAX_NAMES {
+                names.push(id.to_owned());
+            }
+        }
+    }
+
+    /// Heads, numbers and names for the run's end.
+    pub(super) fn lists<'a>(
+        &'a self,
+        counters: &Counters,
+    ) -> [(&'static str, u64, impl Iterator<Item = &'a str> + use<'a>); 4] {
+        let counts = [
+            ("new failures", counters.new_failures),
+            ("fixed", counters.fixed),
+            ("still failing", counters.still_failing),
+            ("new tests", counters.new_tests),
+        ];
+        let mut at = 0;
+        counts.map(|(head, count)| {
+            let names = self.names[at].iter().map(String::as_str).take(SHOWN);
+            at += 1;
+            (head, count, names)
+        })
+    }
+
+    /// Hands the results to the memory, if there are new ones.
+    pub(super) fn keep(&mut self, is_end: bool) {
+        let Some(memory) = self.memory.as_mut().filter(|_| self.is_open) else { return };
+        if !self.results.is_empty() && (self.has_news || is_end) {
+            let results = self.results.iter();
+            let mut results =
+                results.map(|(test, noted)| Observed { test: *test, slot: noted.slot, signature: noted.signature });
+            memory.keep(&mut results, is_end);
+            self.has_news = false;
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What changed since earlier runs: against a model, with the binary and a history on disk.
+
+#[cfg(test)]
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "common/binary.rs"]
+mod binary;
+#[cfg(test)]
+#[path = "common/twenty_runs.rs"]
+mod twenty_runs;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use testwire::event::{
+        Event, Fact, LogLine, Planned, Source, Status, TestFinished, TestRef, TestStarted, Timestamp,
+    };
+    use testwire::history::memory::{Memory, Observed, Opening};
+    use testwire::history::past::{Past, test_key};
+    use testwire::history::slot::{Outcome, Slot};
+    use testwire::loki::entry::{Entry, EntrySink, Stream};
+    use testwire::normalize::{Normalizer, RunInfo};
+
+    use super::binary::{Done, Scratch, run};
+    use super::twenty_runs::{RUNS, Story, TESTS, check};
+
+    /// An entry as `--output ndjson` prints it: labels and metadata together, and its line.
+    fn entries(done: &Done) -> Vec<(BTreeMap<String, String>, String)> {
+        let parse = |line: &str| {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            let pairs = ["labels", "metadata"].into_iter().flat_map(|part| entry[part].as_object().unwrap().clone());
+            (
+                pairs.map(|(k, v)| (k, v.as_str().unwrap().to_owned())).collect(),
+                entry["line"].as_str().unwrap().to_owned(),
+            )
+        };
+        done.out().lines().map(parse).collect()
+    }
+
+    fn pipe(scratch: &Scratch, run_id: &str, more: &[&str], input: &str) -> Done {
+        let arguments = ["pipe", "--output", "ndjson", "--no-fail", "--project", "shop", "--run-id", run_id];
+        run(&mut scratch.testwire(arguments.iter().chain(more)), input.as_bytes())
+    }
+
+    #[test]
+    fn with_a_history_on_disk_every_change_is_that_of_a_computation_over_all_results() {
+        let scratch = Scratch::new();
+        let story = Story::new(1_795_100_000, TESTS);
+        for number in 0..RUNS {
+            // One process at a time: the shard's name alone makes no shard.
+            let done = pipe(&scratch, &Story::run_id(number), &[], &story.events(number, |_| true));
+            assert_eq!((done.code, done.err().contains("history")), (0, false), "{}", done.err());
+            let entries: Vec<_> = entries(&done).into_iter().map(|(pairs, _)| pairs).collect();
+            check(&Story::run_id(number), &story.expected(number), &entries);
+        }
+    }
+
+    /// A history that is there from the beginning.
+    struct Given(Arc<Past>);
+
+    impl Memory for Given {
+        fn open(&mut self, _: &Opening) -> Option<Arc<Past>> {
+            Some(Arc::clone(&self.0))
+        }
+
+        fn arrived(&mut self) -> Option<Arc<Past>> {
+            None
+        }
+
+        fn keep(&mut self, _: &mut dyn Iterator<Item = Observed>, _: bool) {}
+    }
+
+    /// Labels, metadata and lines of what was written.
+    #[derive(Default)]
+    struct Sink(Vec<(BTreeMap<String, String>, String)>);
+
+    impl EntrySink for Sink {
+        fn entry(&mut self, stream: &Arc<Stream>, entry: &Entry<'_>) {
+            let labels = stream.labels().iter().map(|(name, value)| (*name, value.as_str()));
+            let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            self.0.push((labels.chain(entry.metadata.iter().copied()).map(own).collect(), entry.line.to_owned()));
+        }
+    }
+
+    /// A past of one earlier run in which each test passed in this time.
+    fn past_of(seconds: &[f64]) -> Arc<Past> {
+        let mut past = Past::new(Vec::new(), true);
+        for (i, seconds) in seconds.iter().enumerate() {
+            let took = Some(Duration::from_secs_f64(*seconds));
+            past.insert(
+                test_key(&i.to_string()),
+                Slot::new(Timestamp(1_700_000_000_000_000_000), 1, Outcome::Passed, took),
+                0,
+            );
+        }
+        Arc::new(past)
+    }
+
+    const BEGAN: i64 = 1_795_200_000_000_000_000;
+
+    fn at(seconds: f64) -> Timestamp {
+        Timestamp(BEGAN + (seconds * 1e9) as i64)
+    }
+
+    fn normalizer(past: Arc<Past>) -> Normalizer {
+        let mut normalizer = Normalizer::new(RunInfo { run_id: "now".into(), ..RunInfo::default() });
+        normalizer.remember(Box::new(Given(past)));
+        normalizer
+    }
+
+    fn started<'a>(i: usize) -> Fact<'a> {
+        let test = TestRef { id: i.to_string().into(), ..TestRef::default() };
+        Fact::TestStarted(TestStarted { test, ..TestStarted::default() })
+    }
+
+    fn ended<'a>(i: usize) -> Fact<'a> {
+        Fact::TestFinished(TestFinished::new(
+            TestRef { id: i.to_string().into(), ..TestRef::default() },
+            Status::Passed,
+        ))
+    }
+
+    /// Runs a suite on two workers, each of which takes the next test when it is free, at `slowness` times what is usual,
+    /// and gives the mean error of the time left, as a part of it, from 20 % of the run on.
+    fn error_of_eta(usual: &[f64], slowness: f64, rng: &mut fastrand::Rng) -> f64 {
+        let mut free = [0.0_f64; 2];
+        let mut events: Vec<(f64, bool, usize)> = Vec::new();
+        for (i, seconds) in usual.iter().enumerate() {
+            let worker = usize::from(free[1] < free[0]);
+            let took = seconds * slowness * (0.9 + 0.2 * rng.f64());
+            events.push((free[worker], false, i));
+            events.push((free[worker] + took, true, i));
+            free[worker] += took + 0.005;
+        }
+        events.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+        let end = events.last().unwrap().0;
+        let (mut run, mut sink) = (normalizer(past_of(usual)), Sink::default());
+        let mut say = |time: f64, fact: Fact<'_>, run: &mut Normalizer| {
+            run.event(&Event { time: None, fact }, at(time), &mut sink)
+        };
+        let tests = (0..usual.len()).map(|i| i.to_string().into()).collect();
+        say(0.0, Fact::Planned(Planned { total: None, tests }), &mut run);
+        let mut events = events.into_iter().peekable();
+        let mut errors = Vec::new();
+        for percent in 1..100 {
+            let now = end * f64::from(percent) / 100.0;
+            while let Some((time, is_end, i)) = events.next_if(|event| event.0 <= now) {
+                say(time, if is_end { ended(i) } else { started(i) }, &mut run);
+            }
+            run.tick(at(now), &mut Sink::default());
+            if percent >= 20 {
+                let left = run.progress(at(now)).eta.unwrap().as_secs_f64();
+                errors.push((left - (end - now)).abs() / (end - now));
+            }
+        }
+        errors.iter().sum::<f64>() / errors.len() as f64
+    }
+
+    #[test]
+    fn the_time_left_of_skewed_suites_on_two_workers_is_right_to_a_tenth() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let normal = |rng: &mut fastrand::Rng| (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0;
+        let suites: [(&str, Vec<f64>); 3] = [
+            ("lognormal", (0..500).map(|_| (normal(&mut rng) * 1.5 - 1.0).exp()).collect()),
+            ("long tail", (0..2000).map(|_| (0.05 / rng.f64().max(1e-4).powf(0.9)).min(60.0)).collect()),
+            (
+                "few slow ones",
+                (0..400).map(|_| if rng.usize(..25) == 0 { 5.0 + 15.0 * rng.f64() } else { 0.05 }).collect(),
+            ),
+        ];
+        for (name, usual) in suites {
+            for slowness in [1.0, 1.5, 0.6] {
+                let error = error_of_eta(&usual, slowness, &mut rng);
+                println!("{name}, {slowness} times as long as usual: {:.1} %", error * 100.0);
+                assert!(error < 0.1, "{name}, {slowness}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hung_test_is_announced_once_with_its_last_output_and_taken_back_at_its_end() {
+        // Test 0 usually takes a second, test 1 a minute, test 2 is not known.
+        let (mut run, mut sink) = (normalizer(past_of(&[1.0, 60.0])), Sink::default());
+        for i in 0..3 {
+            run.event(&Event { time: None, fact: started(i) }, at(0.0), &mut sink);
+        }
+        let log = LogLine {
+            test: Some(TestRef { id: "0".into(), ..TestRef::default() }),
+            source: Source::Stdout,
+            level: None,
+            text: "connecting\nwaiting for the printer\n".into(),
+        };
+        run.event(&Event { time: None, fact: Fact::Log(log) }, at(1.0), &mut sink);
+        let hung = |sink: &Sink| {
+            let entries = sink.0.iter().filter(|(e, _)| e.contains_key("hung"));
+            entries
+                .map(|(e, line)| (e["test"].clone(), e["hung"].clone(), e["level"].clone(), line.clone()))
+                .collect::<Vec<_>>()
+        };
+        for second in [299.0, 301.0, 302.0, 400.0] {
+            run.tick(at(second), &mut sink);
+        }
+        let found = hung(&sink);
+        let tests: Vec<&str> = found.iter().map(|(test, ..)| test.as_str()).collect();
+        assert_eq!(tests, ["0", "2"], "five minutes are over for those");
+        assert!(found.iter().all(|(_, hung, level, _)| (hung.as_str(), level.as_str()) == ("true", "error")));
+        assert!(found[0].3.contains("its last output: waiting for the printer"), "{}", found[0].3);
+        assert_eq!(run.progress(at(400.0)).hung, 2);
+        run.tick(at(610.0), &mut sink);
+        assert_eq!(hung(&sink).len(), 3, "ten times a minute");
+        run.event(&Event { time: None, fact: ended(0) }, at(700.0), &mut sink);
+        assert_eq!(
+            hung(&sink).last().map(|(test, hung, level, _)| (test.as_str(), hung.as_str(), level.as_str())),
+            Some(("0", "false", "info"))
+        );
+        assert_eq!(run.progress(at(700.0)).hung, 2);
+    }
+
+    const TWO: &str = r#"{"testwire":1,"event":"run_started","runner":"custom","time":1795200000}
+{"event":"test_finished","test":"a","status":"passed","duration_ms":5,"time":1795200001}
+{"event":"test_finished","test":"b","status":"STATUS","duration_ms":5,"time":1795200002}
+{"event":"run_finished","time":1795200003}
+"#;
+
+    /// The change of test `b` in a run at this many minutes.
+    fn change_of_b(scratch: &Scratch, minute: i64, status: &str) -> (String, Done) {
+        let mut input = TWO.replace("STATUS", status);
+        for second in 0..4 {
+            let time = 1_795_200_000 + second;
+            input = input.replace(&time.to_string(), &(time + minute * 60).to_string());
+        }
+        let done = pipe(scratch, &format!("r{minute}"), &[], &input);
+        assert_eq!(done.code, 0, "{}", done.err());
+        let all = entries(&done);
+        let end = all.iter().find(|(e, _)| e.get("test").is_some_and(|t| t == "b") && e["status"] == status).unwrap();
+        (end.0.get("change").cloned().unwrap_or_default(), done)
+    }
+
+    #[test]
+    fn a_run_goes_on_without_a_damaged_history_says_so_once_and_makes_a_new_one() {
+        let scratch = Scratch::new();
+        assert_eq!(change_of_b(&scratch, 1, "passed").0, "");
+        assert_eq!(change_of_b(&scratch, 2, "failed").0, "new_failure");
+        let file = history_file(&scratch);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let (change, done) = change_of_b(&scratch, 3, "failed");
+        assert_eq!((change.as_str(), done.err().matches("cannot be read").count()), ("", 1), "{}", done.err());
+        let (change, done) = change_of_b(&scratch, 4, "failed");
+        assert_eq!((change.as_str(), done.err().matches("cannot be").count()), ("still_failing", 0), "{}", done.err());
+    }
+
+    fn history_file(scratch: &Scratch) -> std::path::PathBuf {
+        let mut files = std::fs::read_dir(scratch.state().join("history")).unwrap().map(|e| e.unwrap().path());
+        files.find(|path| path.extension().is_some_and(|e| e == "history")).unwrap()
+    }
+
+    #[test]
+    fn a_run_goes_on_where_its_history_cannot_be_written_and_says_so_once() {
+        let scratch = Scratch::new();
+        std::fs::create_dir_all(scratch.state()).unwrap();
+        // A disk without room for it, as far as that can be had without being root: no folder can be made there.
+        std::fs::write(scratch.state().join("history"), b"").unwrap();
+        let (change, done) = change_of_b(&scratch, 1, "failed");
+        assert_eq!(
+            (
+                change.as_str(),
+                done.err().lines().filter(|l| l.contains("earlier runs") || l.contains("later ones")).count()
+            ),
+            ("", 1),
+            "{}",
+            done.err()
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_run_says_how_much_changed_and_names_it() {
+        let scratch = Scratch::new();
+        change_of_b(&scratch, 1, "passed");
+        let (_, done) = change_of_b(&scratch, 2, "failed");
+        let all = entries(&done);
+        let (end, line) = all.last().unwrap();
+        assert_eq!((end["new_failures"].as_str(), end["fixed"].as_str(), end["kind"].as_str()), ("1", "0", "run"));
+        assert!(line.contains("\nnew failures: 1\n  b"), "{line}");
+        assert!(line.contains("1 new failure"), "{line}");
+    }
+
+    #[test]
+    fn known_failures_are_marked_counted_apart_and_fail_the_run_still() {
+        let scratch = Scratch::new();
+        let file = scratch.work().join("known.toml");
+        std::fs::write(
+            &file,
+            "[[known]]\npattern = \"b*\"\nreason = \"ticket 1\"\n[[known]]\npattern = \"z\"\nreason = \"gone\"\n\
+             [[known]]\npattern = \"a\"\nreason = \"old\"\nuntil = 2020-01-01\n",
+        )
+        .unwrap();
+        let done = pipe(&scratch, "r", &["--known-failures", "known.toml"], &TWO.replace("STATUS", "failed"));
+        let all = entries(&done);
+        let end = all.iter().find(|(e, _)| e.get("known").is_some_and(|known| known == "true")).unwrap();
+        assert_eq!((end.0["test"].as_str(), end.0["status"].as_str()), ("b", "failed"));
+        let (run, line) = all.last().unwrap();
+        assert_eq!(
+            (run["known"].as_str(), run["failed"].as_str(), run["status"].as_str()),
+            ("1", "1", "failed"),
+            "{line}"
+        );
+        let notes: Vec<&String> = all.iter().filter(|(e, _)| e["kind"] == "note").map(|(_, line)| line).collect();
+        assert!(notes.iter().any(|n| n.contains("\"z\" (gone) matches no test")), "{notes:?}");
+        assert!(notes.iter().any(|n| n.contains("\"a\" (old) has expired")), "{notes:?}");
+        let wrong = pipe(&scratch, "r", &["--known-failures", "missing.toml"], "");
+        assert_eq!(wrong.code, 3, "{}", wrong.err());
+    }
+}

@@ -1,0 +1,61 @@
+//! `testwire pipe` over a capture of each format, from standard input to entries.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "common/binary.rs"]
+#[expect(dead_code, reason = "shared with tests that ask more of it")]
+mod binary;
+
+use std::io::Read as _;
+
+use binary::{Scratch, run};
+use serde_json::Value;
+
+const CAPTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/captures/");
+
+fn bytes_of(name: &str) -> Vec<u8> {
+    let path = format!("{CAPTURES}{name}");
+    std::fs::read(&path).unwrap_or_else(|_| {
+        let mut bytes = Vec::new();
+        let packed = std::fs::File::open(format!("{path}.gz")).expect("the capture is there");
+        flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).expect("it is whole");
+        bytes
+    })
+}
+
+#[test]
+fn every_format_goes_from_the_pipe_to_entries_named_and_recognised() {
+    let truth: Value = serde_json::from_slice(&std::fs::read(format!("{CAPTURES}truth.json")).unwrap()).unwrap();
+    for (format, runner, name) in [
+        ("libtest", "nextest", "rust/nextest_retries.jsonl"),
+        ("libtest", "cargo", "rust/libtest_unstable.jsonl"),
+        ("tap", "tap", "node/basic.tap"),
+        ("teamcity", "teamcity", "pytest/xdist.teamcity.txt"),
+        ("cucumber", "cucumber", "cucumber/retry.ndjson"),
+        ("cucumber-json", "cucumber", "cucumber/basic.json"),
+        ("subunit", "subunit", "subunit/basic.subunit"),
+        ("mocha", "mocha", "mocha/basic.json-stream.txt"),
+        ("gtest-stream", "gtest", "gtest/basic.stream.txt"),
+        ("node-events", "node", "node/basic.events.jsonl"),
+        ("jest-reporter", "jest", "jest/basic.reporter.jsonl"),
+    ] {
+        let bytes = bytes_of(name);
+        for arguments in [&["pipe", "--output", "ndjson", "--format", format][..], &["pipe", "--output", "ndjson"]] {
+            let done = run(&mut Scratch::new().testwire(arguments), &bytes);
+            assert_eq!(done.code, 1, "the run failed: {name}: {}", done.err());
+            let out = done.out();
+            let entries: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert!(entries.iter().all(|entry| entry["labels"]["runner"] == runner), "{name} with {arguments:?}");
+            let end = entries.iter().rfind(|entry| entry["labels"]["kind"] == "run").unwrap();
+            assert_eq!(end["labels"]["status"], "failed", "{name}");
+            for (key, counter) in
+                [("passed", "passed"), ("failed", "failed"), ("skipped", "skipped"), ("flaky", "flaky")]
+            {
+                let wanted = truth[name][key].to_string();
+                let found = end["metadata"][counter].as_str().unwrap_or("0");
+                assert_eq!(found, wanted, "{key} of {name} with {arguments:?}");
+            }
+            assert!(entries.iter().any(|entry| entry["labels"]["kind"] == "test"), "{name}");
+        }
+    }
+}
