@@ -103,7 +103,6 @@ fn cargo_test(plan: &mut Injection) {
 /// What nextest prints for people is on standard error; standard output is free for its messages, unless tests write there
 /// themselves (`--no-capture`).
 fn nextest(plan: &mut Injection) {
-    let Ok(format) = "libtest".parse::<Format>() else { return };
     let has = |names: &[&str]| plan.argv.iter().filter_map(|arg| arg.to_str()).any(|arg| names.contains(&arg));
     let own_format =
         plan.argv.iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some("--message-format"));
@@ -116,7 +115,7 @@ fn nextest(plan: &mut Injection) {
     if let Some(at) = plan.argv.windows(2).position(is_run) {
         plan.argv.insert(at + 2, "--message-format=libtest-json-plus".into());
         plan.env.push(("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1".into()));
-        plan.channel = Channel::Stdout(format);
+        plan.channel = Channel::Stdout(Format::Libtest);
         plan.note = "added --message-format to nextest, which then shows stdout and stderr of a failure as one".into();
     }
 }
@@ -249,6 +248,20 @@ mod tests {
         assert_eq!(plan(&["go", "test", "./..."]), argv(&["go", "test", "-json", "./..."]));
         assert_eq!(plan(&["go", "test", "-json", "./..."]), argv(&["go", "test", "-json", "./..."]));
         assert_eq!(plan(&["go", "test"]), argv(&["go", "test", "-json"]));
+    }
+
+    #[test]
+    fn nextest_gets_messages_unless_standard_output_is_taken() {
+        let plan = |words: &[&str]| without_listener(Runner::Nextest, &argv(words), "r");
+        let with = plan(&["cargo", "nextest", "run", "-j", "1"]);
+        let expected = argv(&["cargo", "nextest", "run", "--message-format=libtest-json-plus", "-j", "1"]);
+        assert_eq!((with.channel, &with.argv), (Channel::Stdout(Format::Libtest), &expected));
+        assert_eq!(get(&with, "NEXTEST_EXPERIMENTAL_LIBTEST_JSON"), "1");
+        for more in ["--no-capture", "--no-run", "--message-format=human"] {
+            let typed = ["cargo", "nextest", "run", more];
+            let without = plan(&typed);
+            assert_eq!((without.channel, &without.argv), (Channel::Shown(None), &argv(&typed)));
+        }
     }
 
     #[test]
