@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All tests, on a fresh machine too: bash tests/run.sh
 #
-# Needs cargo, Go, Python 3 and script (util-linux); in CI (CI is set) apt-get brings what is missing of the last three. The
+# Needs cargo, Go, Python 3, Node 20.19 or newer with npm, and script (util-linux); in CI (CI is set) apt-get brings what is missing
+# of the last four, but for a Node that is too old. The
 # runners that the tests drive go into a venv, and Loki is built once (LOKI_URL, LOKI_BIN or a loki on the PATH saves that);
 # both are kept in the target directory until what is pinned changes. Nothing is skipped: what cannot be run fails.
 # The listeners run with the newest runners only; tests/listeners/README.md says how to run them with older ones.
@@ -30,6 +31,9 @@ have_cargo() { cargo --version && cargo fmt --version && cargo clippy --version;
 # From 1.21 on, Go gets the version that go.mod names by itself.
 have_go() { go version | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])'; }
 have_python() { python3 -c 'import ensurepip, venv'; }
+have_node() {
+    npm --version && node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)'
+}
 have_script() { script -qec true /dev/null; }
 
 # need CHECK WHAT PACKAGES HINT
@@ -44,6 +48,7 @@ need have_cargo "cargo with rustfmt and clippy" "" "install Rust from https://ru
 need have_go "Go 1.21 or newer" golang-go "install Go from https://go.dev/dl"
 need have_python "Python 3 with venv" "python3 python3-venv" "install python3 and python3-venv"
 
+need have_node "Node 20.19 or newer with npm" "nodejs npm" "install Node from https://nodejs.org"
 need have_script "script of util-linux" bsdutils "install util-linux"
 
 step "runners of tests/requirements.txt"
@@ -57,6 +62,20 @@ if [ "$wanted" != "$(cat "$venv/installed.txt" 2>/dev/null)" ]; then
     printf '%s\n' "$wanted" >"$venv/installed.txt"
 fi
 export TESTWIRE_TEST_PYTHON=$venv/bin
+
+step "runners of tests/projects/js"
+js=$target/js
+# Another Node needs other builds as well. Written last, so that a half-made one is made again.
+wanted=$(node --version; cat tests/projects/js/package-lock.json)
+if [ "$wanted" != "$(cat "$js/installed.txt" 2>/dev/null)" ]; then
+    rm -rf "$js"
+    mkdir -p "$js"
+    cp tests/projects/js/package.json tests/projects/js/package-lock.json "$js"
+    # Not `npm ci`: the lock names the packages of this platform only where a registry has no others.
+    (cd "$js" && npm install --no-save --no-audit --no-fund --loglevel=error)
+    printf '%s\n' "$wanted" >"$js/installed.txt"
+fi
+export TESTWIRE_TEST_NODE=$js
 
 step "clients of tests/requirements-clients.txt"
 clients=$target/clients

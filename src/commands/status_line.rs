@@ -2,7 +2,8 @@
 //!
 //! The runner's own output goes to the terminal untouched and unseen by testwire, so a progress bar that redraws its line
 //! would be torn apart. The last row is therefore taken out of the scrolling region (DECSTBM), as `apt` does, and only
-//! that row is written to.
+//! that row is written to. A runner that draws over the screen itself, as those with a progress display do, gets no such line: it
+//! would erase it, and count rows that are not its own.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -119,6 +120,14 @@ impl StatusLine {
         self.release();
         kill_process(getpid(), Signal::STOP).ok();
         self.tick.reset_immediately();
+    }
+
+    /// Leaves the terminal alone from now on: its screen is drawn by somebody else.
+    pub(super) fn give_up(&mut self) {
+        if matches!(self.place, Place::Row(_)) {
+            self.release();
+            self.place = Place::Nowhere;
+        }
     }
 
     fn release(&mut self) {

@@ -272,7 +272,7 @@ mod tests {
         let error = "tapp".parse::<Format>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, libtest, tap, teamcity, cucumber, \
+            "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, cargo, libtest, tap, teamcity, cucumber, \
              cucumber-json, subunit, mocha, gtest-stream, node-events, jest-reporter, junit, robot-xml, robot-json, jest, \
              vitest, playwright, mocha-json, gtest-json"
         );

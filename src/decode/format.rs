@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Decoder;
+use super::cargo::Cargo;
 use super::cucumber::Cucumber;
 use super::cucumber_json::CucumberJson;
 use super::document::{ByLine, Document};
@@ -43,6 +44,8 @@ pub enum Format {
     ReportLog,
     /// `go test -json`, `go tool test2json`.
     GoTest,
+    /// What `cargo test` prints.
+    Cargo,
     /// JSON of Rust's test harness and of nextest.
     Libtest,
     /// TAP 12 to 14.
@@ -100,6 +103,7 @@ impl Format {
         Self::Pytest,
         Self::ReportLog,
         Self::GoTest,
+        Self::Cargo,
         Self::Libtest,
         Self::Tap,
         Self::TeamCity,
@@ -128,6 +132,7 @@ impl Format {
             Self::Pytest => "pytest",
             Self::ReportLog => "reportlog",
             Self::GoTest => "gotest",
+            Self::Cargo => "cargo",
             Self::Libtest => "libtest",
             Self::Tap => "tap",
             Self::TeamCity => "teamcity",
@@ -177,6 +182,7 @@ impl Format {
             Self::Robot => Machine::lines(Robot::default()),
             Self::Pytest | Self::ReportLog => Machine::lines(Pytest::default()),
             Self::GoTest => Machine::lines(GoTest::default()),
+            Self::Cargo => Machine::lines(Cargo::default()),
             Self::Libtest => Machine::lines(Libtest::default()),
             Self::Tap => Machine::lines(Tap::default()),
             Self::TeamCity => Machine::lines(TeamCity::default()),

@@ -1,6 +1,7 @@
 //! Bytes of a runner → [`Event`]s: one file per format, pure state machines without I/O or clock.
 
 pub mod applog;
+mod cargo;
 pub mod clients;
 mod cucumber;
 mod cucumber_json;
@@ -36,6 +37,7 @@ mod time;
 mod wall;
 mod xml;
 
+pub use self::cargo::streams as cargo_streams;
 pub use self::detect::{DETECT_LIMIT, Detection, binary_format, detect};
 pub use self::document::{Broken, Document};
 pub use self::format::{Format, UnknownFormat};

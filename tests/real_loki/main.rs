@@ -38,6 +38,8 @@ mod query;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]
+mod runners;
+#[cfg(test)]
 mod runs;
 #[cfg(test)]
 mod sample_runs;

@@ -35,6 +35,9 @@ pub(crate) struct Truth {
     pub(crate) xpassed_tests: BTreeSet<String>,
     #[serde(default)]
     pub(crate) flaky_tests: BTreeSet<String>,
+    /// What the runner prints of it itself.
+    #[serde(default)]
+    pub(crate) says: String,
 }
 
 impl Truth {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus, Stdio};
 
@@ -34,8 +35,8 @@ impl Child {
     pub(super) fn start(
         argv: &[OsString],
         env: &[(&'static str, OsString)],
-        stdout: Option<io::PipeWriter>,
-        stderr: Option<io::PipeWriter>,
+        stdout: Option<OwnedFd>,
+        stderr: Option<OwnedFd>,
     ) -> Result<Self, Failure> {
         let (program, args) = argv.split_first().ok_or_else(|| Failure::new(Exit::Usage, "no command was given"))?;
         // Before the start, so that none comes in between and ends testwire without its child.
@@ -44,7 +45,7 @@ impl Child {
         let quits = signal(SignalKind::quit()).map_err(failed)?;
         let terminations = signal(SignalKind::terminate()).map_err(failed)?;
         let hangups = signal(SignalKind::hangup()).map_err(failed)?;
-        let pipe = |writer: Option<io::PipeWriter>| writer.map_or_else(Stdio::inherit, Stdio::from);
+        let pipe = |writer: Option<OwnedFd>| writer.map_or_else(Stdio::inherit, Stdio::from);
         let mut command = Command::new(program);
         command.args(args).envs(env.iter().map(|(k, v)| (k, v))).stdout(pipe(stdout)).stderr(pipe(stderr));
         let process = command.spawn().map_err(|e| cannot_start(program, &e))?;

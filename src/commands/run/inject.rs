@@ -1,39 +1,29 @@
-//! Recognises the runner in a command line and gets its events out of it by its own means.
+//! Gets a runner's events out of it by its own means.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Runners that `testwire run` can make speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Runner {
-    /// Robot Framework, also through pabot: a listener, by `ROBOT_OPTIONS`.
-    Robot,
-    /// pytest, with or without xdist: a plugin, by `PYTEST_ADDOPTS`.
-    Pytest,
-    /// `go test`: its own `-json`.
-    GoTest,
-    /// Anything else: every output line is a log line, and the exit code is the result.
-    Plain,
-}
+use super::recognise::{Recognised, Runner};
+use crate::decode::Format;
 
-impl Runner {
-    /// The value of the label `runner`.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Robot => "robot",
-            Self::Pytest => "pytest",
-            Self::GoTest => "gotest",
-            Self::Plain => "plain",
-        }
-    }
+/// How the events of a run come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// A listener appends them to a file; the runner's output is not touched at all: a run must outlive testwire, and a
+    /// terminal stays a terminal for it.
+    File(Format),
+    /// On standard output, instead of what the user is to see there.
+    Stdout(Format),
+    /// Among what the user sees: every output line is an event or a log line.
+    Shown(Option<Format>),
 }
 
 /// What is run, and how it is made to speak.
 #[derive(Debug)]
 pub(super) struct Injection {
-    /// What was recognised.
-    pub runner: Runner,
+    /// How its events come.
+    pub(super) channel: Channel,
     /// The command line, with what had to be added.
     pub argv: Vec<OsString>,
     /// Environment variables to set for it.
@@ -46,21 +36,18 @@ pub(super) struct Injection {
     pub note: String,
 }
 
-/// Names the runner of a command line: the first word that is one, wherever it stands (`uv run pytest`,
-/// `python -m robot`, `bash -c "cd api && pytest"`).
-pub(super) fn recognise(argv: &[OsString]) -> Runner {
-    let words = argv.iter().filter_map(|arg| arg.to_str()).flat_map(str::split_whitespace);
-    let mut last = "";
-    for word in words {
-        let name = Path::new(word).file_name().and_then(OsStr::to_str).unwrap_or(word);
-        match name {
-            "pytest" | "py.test" => return Runner::Pytest,
-            "robot" | "pabot" => return Runner::Robot,
-            "test" if last == "go" => return Runner::GoTest,
-            _ => last = name,
+impl Runner {
+    /// The format of what its listener writes; `None` if it needs none.
+    pub(super) fn listener(self) -> Option<Format> {
+        match self {
+            Self::Robot => Some(Format::Robot),
+            Self::Pytest => Some(Format::Pytest),
+            Self::Jest | Self::Vitest | Self::Mocha | Self::Playwright | Self::Cucumber | Self::NodeTest => {
+                Some(Format::Testwire)
+            }
+            Self::GoTest | Self::Nextest | Self::CargoTest | Self::Plain => None,
         }
     }
-    Runner::Plain
 }
 
 /// True if `go test` was asked for JSON by the user.
@@ -84,40 +71,144 @@ pub(super) struct Place<'a> {
 /// How to run a command whose events are on its standard output, or that has none.
 pub(super) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) -> Injection {
     let env = vec![("TESTWIRE_RUN_ID", run_id.into())];
+    let channel = Channel::Shown(None);
     let mut plan =
-        Injection { runner, argv: argv.to_vec(), env, events: PathBuf::new(), lock: None, note: String::new() };
-    if runner == Runner::GoTest && !wants_json(argv) {
-        let is_test = |words: &[OsString]| words.last().is_some_and(|word| word == "test");
-        if let Some(at) = argv.windows(2).position(is_test) {
-            plan.argv.insert(at + 2, "-json".into());
-            plan.note = "added -json to go test; its output is shown as text".into();
-        }
+        Injection { channel, argv: argv.to_vec(), env, events: PathBuf::new(), lock: None, note: String::new() };
+    match runner {
+        Runner::GoTest => go_test(&mut plan),
+        Runner::Nextest => nextest(&mut plan),
+        Runner::CargoTest => cargo_test(&mut plan),
+        _ => {}
     }
     plan
 }
 
-/// How to run a command whose runner loads a listener. `env` gives the present environment.
+fn go_test(plan: &mut Injection) {
+    plan.channel = Channel::Stdout(Format::GoTest);
+    if !wants_json(&plan.argv) {
+        let is_test = |words: &[OsString]| words.last().is_some_and(|word| word == "test");
+        if let Some(at) = plan.argv.windows(2).position(is_test) {
+            plan.argv.insert(at + 2, "-json".into());
+            plan.note = "added -json to go test; its output is shown as text".into();
+        }
+    }
+}
+
+/// The harness's lines say all but when a test starts; words of the user's that change them are left alone.
+fn cargo_test(plan: &mut Injection) {
+    plan.channel = Channel::Shown(Some(Format::Cargo));
+    plan.note = "the lines of cargo test are read as they come".into();
+}
+
+/// What nextest prints for people is on standard error; standard output is free for its messages, unless tests write there
+/// themselves (`--no-capture`).
+fn nextest(plan: &mut Injection) {
+    let has = |names: &[&str]| plan.argv.iter().filter_map(|arg| arg.to_str()).any(|arg| names.contains(&arg));
+    let own_format =
+        plan.argv.iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some("--message-format"));
+    if has(&["--no-capture", "--nocapture", "--no-run", "list"]) || own_format {
+        plan.note = "nextest is run as it was typed; its lines are log lines".into();
+        return;
+    }
+    let is_run =
+        |words: &[OsString]| matches!(words, [nextest, run] if nextest == "nextest" && (run == "run" || run == "r"));
+    if let Some(at) = plan.argv.windows(2).position(is_run) {
+        plan.argv.insert(at + 2, "--message-format=libtest-json-plus".into());
+        plan.env.push(("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1".into()));
+        plan.channel = Channel::Stdout(Format::Libtest);
+        plan.note = "added --message-format to nextest, which then shows stdout and stderr of a failure as one".into();
+    }
+}
+
+/// How to run a command whose runner loads a listener that writes `format`. `env` gives the present environment.
 pub(super) fn with_listener(
-    runner: Runner,
+    found: &Recognised,
+    format: Format,
     argv: &[OsString],
     place: Place<'_>,
     env: impl Fn(&str) -> Option<OsString>,
 ) -> Injection {
-    let mut plan = without_listener(runner, argv, place.run_id);
-    let (name, own, note) = if runner == Runner::Pytest {
-        ("PYTEST_ADDOPTS", "-p testwire_pytest", "added the pytest plugin testwire_pytest")
-    } else {
-        let listeners = "--listener testwire_robot.Listener --listener testwire_robot.Keywords";
-        ("ROBOT_OPTIONS", listeners, "added the Robot Framework listener testwire_robot")
-    };
-    plan.note = format!("{note} through {name}");
-    plan.env.push((name, joined(own, " ", env(name))));
+    let mut plan = without_listener(found.runner, argv, place.run_id);
+    plan.channel = Channel::File(format);
+    match found.runner {
+        Runner::Pytest => {
+            plan.note = "added the pytest plugin testwire_pytest through PYTEST_ADDOPTS".into();
+            plan.env.push(("PYTEST_ADDOPTS", joined("-p testwire_pytest", " ", env("PYTEST_ADDOPTS"))));
+            plan.env.push(("PYTHONPATH", joined(&place.listeners, ":", env("PYTHONPATH"))));
+        }
+        Runner::Robot => {
+            let listeners = "--listener testwire_robot.Listener --listener testwire_robot.Keywords";
+            plan.note = "added the Robot Framework listener testwire_robot through ROBOT_OPTIONS".into();
+            plan.env.push(("ROBOT_OPTIONS", joined(listeners, " ", env("ROBOT_OPTIONS"))));
+            plan.env.push(("PYTHONPATH", joined(&place.listeners, ":", env("PYTHONPATH"))));
+        }
+        _ => node(&mut plan, found, &place.listeners, env),
+    }
     plan.env.push(("TESTWIRE_EVENTS_LOCK", place.lock.as_raw_fd().to_string().into()));
-    plan.env.push(("PYTHONPATH", joined(&place.listeners, ":", env("PYTHONPATH"))));
     plan.env.push(("TESTWIRE_EVENTS", place.events.clone().into()));
     plan.events = place.events;
     plan.lock = Some(place.lock);
     plan
+}
+
+/// Node loads our module first, in whatever process below a package manager or shell the runner is.
+fn node(plan: &mut Injection, found: &Recognised, listeners: &Path, env: impl Fn(&str) -> Option<OsString>) {
+    let runner = found.runner.label();
+    if found.runner == Runner::Playwright {
+        let reporter = "PW_TEST_REPORTER";
+        if env(reporter).is_some() {
+            plan.channel = Channel::Shown(None);
+            plan.note = format!("{reporter} is set already, so its lines are log lines");
+            return;
+        }
+        plan.env.push((reporter, listeners.join("testwire_playwright.cjs").into()));
+        plan.note = format!("added a reporter to playwright through {reporter}");
+        return;
+    }
+    let mut options = format!("--require {}", quoted(&listeners.join("testwire_node.cjs")));
+    if found.runner == Runner::NodeTest {
+        for option in node_reporters(&found.words, listeners) {
+            options.push(' ');
+            options.push_str(&option);
+        }
+    }
+    plan.env.push(("TESTWIRE_NODE_OPTIONS", options.clone().into()));
+    plan.env.push(("NODE_OPTIONS", joined(options, " ", env("NODE_OPTIONS"))));
+    plan.note = format!("added a reporter to {runner} through NODE_OPTIONS");
+}
+
+/// Options that add ours to the reporters of `node --test`. There must be as many destinations as reporters, but for a lone
+/// one (`parseCommandLine` in node's `lib/internal/test_runner/utils.js`).
+fn node_reporters(words: &[String], listeners: &Path) -> Vec<String> {
+    let count = |name: &str| words.iter().filter(|word| *word == name || word.starts_with(&format!("{name}="))).count();
+    let file = format!("file://{}", url_path(&listeners.join("testwire_node_test.mjs")));
+    let mut options = Vec::new();
+    let mut add = |reporter: Option<&str>, destination: &str| {
+        options.extend(reporter.map(|reporter| format!("--test-reporter={reporter}")));
+        options.push(format!("--test-reporter-destination={destination}"));
+    };
+    let typed = (count("--test-reporter"), count("--test-reporter-destination"));
+    if typed == (0, 0) {
+        add(Some(&format!("{file}?default")), "stdout");
+    }
+    add(Some(&file), "/dev/null");
+    if typed == (1, 0) {
+        add(None, "stdout");
+    }
+    options
+}
+
+/// A path as the words of `NODE_OPTIONS` take it.
+fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{text}\"")
+}
+
+/// A path in a URL.
+fn url_path(path: &Path) -> String {
+    let plain = |c: &u8| c.is_ascii_alphanumeric() || b"/-_.~".contains(c);
+    let encode = |c: u8| if plain(&c) { char::from(c).to_string() } else { format!("%{c:02X}") };
+    path.to_string_lossy().bytes().map(encode).collect()
 }
 
 /// Puts `own` before what the variable holds already.
@@ -138,24 +229,17 @@ mod tests {
         words.iter().map(Into::into).collect()
     }
 
-    #[test]
-    fn the_runner_is_found_wherever_it_stands() {
-        for (command, runner) in [
-            (&["pytest", "-n", "2"][..], Runner::Pytest),
-            (&["python3", "-m", "pytest"], Runner::Pytest),
-            (&["/venv/bin/pytest"], Runner::Pytest),
-            (&["uv", "run", "py.test"], Runner::Pytest),
-            (&["bash", "-c", "cd api && pytest -q"], Runner::Pytest),
-            (&["robot", "suites"], Runner::Robot),
-            (&["pabot", "--processes", "4", "suites"], Runner::Robot),
-            (&["go", "test", "./..."], Runner::GoTest),
-            (&["/usr/local/go/bin/go", "test"], Runner::GoTest),
-            (&["make", "test"], Runner::Plain),
-            (&["./test"], Runner::Plain),
-            (&[], Runner::Plain),
-        ] {
-            assert_eq!(recognise(&argv(command)), runner, "{command:?}");
-        }
+    fn with(runner: Runner, words: &[&str], present: &[(&str, &str)]) -> Injection {
+        let env = |name: &str| present.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
+        let lock = std::fs::File::open("/dev/null").unwrap().into();
+        let place = Place { listeners: "/l l".into(), events: "/e".into(), lock, run_id: "r" };
+        let found = Recognised { runner, words: words.iter().map(|word| (*word).to_owned()).collect() };
+        with_listener(&found, runner.listener().unwrap(), &argv(words), place, env)
+    }
+
+    fn get(plan: &Injection, name: &str) -> String {
+        let found = plan.env.iter().find(|(n, _)| *n == name);
+        found.map(|(_, value)| value.to_str().unwrap().to_owned()).unwrap_or_default()
     }
 
     #[test]
@@ -167,14 +251,46 @@ mod tests {
     }
 
     #[test]
+    fn nextest_gets_messages_unless_standard_output_is_taken() {
+        let plan = |words: &[&str]| without_listener(Runner::Nextest, &argv(words), "r");
+        let with = plan(&["cargo", "nextest", "run", "-j", "1"]);
+        let expected = argv(&["cargo", "nextest", "run", "--message-format=libtest-json-plus", "-j", "1"]);
+        assert_eq!((with.channel, &with.argv), (Channel::Stdout(Format::Libtest), &expected));
+        assert_eq!(get(&with, "NEXTEST_EXPERIMENTAL_LIBTEST_JSON"), "1");
+        for more in ["--no-capture", "--no-run", "--message-format=human"] {
+            let typed = ["cargo", "nextest", "run", more];
+            let without = plan(&typed);
+            assert_eq!((without.channel, &without.argv), (Channel::Shown(None), &argv(&typed)));
+        }
+    }
+
+    #[test]
     fn what_the_user_had_in_the_environment_is_kept() {
-        let env = |name: &str| (name == "PYTEST_ADDOPTS").then(|| OsString::from("-q"));
-        let lock = std::fs::File::open("/dev/null").unwrap().into();
-        let place = Place { listeners: "/l".into(), events: "/e".into(), lock, run_id: "r" };
-        let plan = with_listener(Runner::Pytest, &argv(&["pytest"]), place, env);
-        let get = |name: &str| plan.env.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_str().unwrap().to_owned());
-        assert_eq!(get("PYTEST_ADDOPTS").unwrap(), "-p testwire_pytest -q");
-        assert_eq!(get("PYTHONPATH").unwrap(), "/l");
-        assert_eq!(get("TESTWIRE_EVENTS").unwrap(), "/e");
+        let plan = with(Runner::Pytest, &["pytest"], &[("PYTEST_ADDOPTS", "-q")]);
+        assert_eq!(get(&plan, "PYTEST_ADDOPTS"), "-p testwire_pytest -q");
+        assert_eq!(get(&plan, "PYTHONPATH"), "/l l");
+        assert_eq!(get(&plan, "TESTWIRE_EVENTS"), "/e");
+        let plan = with(Runner::Jest, &["jest"], &[("NODE_OPTIONS", "--max-old-space-size=99")]);
+        assert_eq!(get(&plan, "NODE_OPTIONS"), "--require \"/l l/testwire_node.cjs\" --max-old-space-size=99");
+        assert_eq!(plan.argv, argv(&["jest"]));
+        let plan = with(Runner::Playwright, &["playwright", "test"], &[("PW_TEST_REPORTER", "/mine.js")]);
+        assert_eq!((get(&plan, "PW_TEST_REPORTER"), plan.channel), (String::new(), Channel::Shown(None)));
+    }
+
+    #[test]
+    fn node_has_as_many_destinations_as_reporters() {
+        let options = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+            node_reporters(&words, Path::new("/l"))
+                .join(" ")
+                .replace("--test-reporter", "R")
+                .replace("-destination", "D")
+        };
+        let ours = "R=file:///l/testwire_node_test.mjs RD=/dev/null";
+        let default = "R=file:///l/testwire_node_test.mjs?default RD=stdout";
+        assert_eq!(options(&["node", "--test"]), format!("{default} {ours}"));
+        assert_eq!(options(&["node", "--test", "--test-reporter=dot"]), format!("{ours} RD=stdout"));
+        let both = &["node", "--test", "--test-reporter", "tap", "--test-reporter-destination", "x.tap"];
+        assert_eq!(options(both), ours);
     }
 }

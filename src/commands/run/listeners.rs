@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// File name and text of each.
 const FILES: &[(&str, &str)] = &[
+    ("testwire_cucumber.cjs", include_str!("../../../listeners/testwire_cucumber.cjs")),
+    ("testwire_events.cjs", include_str!("../../../listeners/testwire_events.cjs")),
+    ("testwire_jest.cjs", include_str!("../../../listeners/testwire_jest.cjs")),
+    ("testwire_mocha.cjs", include_str!("../../../listeners/testwire_mocha.cjs")),
+    ("testwire_node.cjs", include_str!("../../../listeners/testwire_node.cjs")),
+    ("testwire_node_test.mjs", include_str!("../../../listeners/testwire_node_test.mjs")),
+    ("testwire_playwright.cjs", include_str!("../../../listeners/testwire_playwright.cjs")),
+    ("testwire_vitest.cjs", include_str!("../../../listeners/testwire_vitest.cjs")),
     ("testwire_events.py", include_str!("../../../listeners/testwire_events.py")),
     ("testwire_pytest.py", include_str!("../../../listeners/testwire_pytest.py")),
     ("testwire_robot.py", include_str!("../../../listeners/testwire_robot.py")),

@@ -4,19 +4,23 @@ mod child;
 mod gotext;
 mod inject;
 mod listeners;
+mod recognise;
+mod terminal;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::session::{Ends, Opened, Session, run_info};
+use super::session::{Ends as RunEnds, Opened, Session, run_info};
 use super::shipping::{eprint_line, limits};
 use super::status_line::StatusLine;
 use super::tails::{Places, prepare};
 use crate::config::{Settings, TailSource};
-use crate::decode::Format;
+use crate::decode::{Format, cargo_streams};
 use crate::event;
 use crate::exit::{Exit, Failure};
 use crate::normalize::Normalizer;
@@ -25,7 +29,9 @@ use crate::pipeline::feed::{Feed, Handler, PassThrough};
 use crate::source::Source;
 use crate::source::follow::Follow;
 use child::{Child, Ended};
-use inject::{Injection, Place, Runner, recognise, wants_json, with_listener, without_listener};
+use inject::{Channel, Injection, Place, wants_json, with_listener, without_listener};
+use recognise::{Recognised, Runner, recognise};
+use terminal::{Ends, Terminals, Watched};
 
 /// Runs `argv` and ends with its exit code, whatever becomes of the delivery. Without `injection` the command is run as it
 /// is: its output lines are log lines, and its exit code is the result. What is written to `tails` meanwhile belongs to the run.
@@ -38,37 +44,39 @@ pub async fn run(
     injection: bool,
     tails: &[TailSource],
 ) -> Result<ExitCode, Failure> {
-    let runner = if injection { recognise(argv) } else { Runner::Plain };
-    let mut info = run_info(settings, runner.label());
+    let directory = std::env::current_dir().unwrap_or_default();
+    let found =
+        if injection { recognise(argv, &directory) } else { Recognised { runner: Runner::Plain, words: Vec::new() } };
+    let mut info = run_info(settings, found.runner.label());
     info.command = argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let limits = limits(settings).await;
     let opened = Opened::new(settings, &limits)?;
     let name = opened.name().to_owned();
     let mut events = None;
-    let mut plan = match runner {
-        Runner::Robot | Runner::Pytest => {
+    let mut plan = match found.runner.listener() {
+        Some(format) => {
             let file = events.insert(opened.event_file(settings, &info)?);
             let lock =
                 file.lock_to_inherit().map_err(|e| Failure::new(Exit::Spool, "no descriptor is left").cause(&e))?;
             let listeners = listeners::install(&settings.state_dir)
                 .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
             let place = Place { listeners, events: file.path.clone(), lock, run_id: &info.run_id };
-            with_listener(runner, argv, place, |name| std::env::var_os(name))
+            with_listener(&found, format, argv, place, |name| std::env::var_os(name))
         }
-        Runner::GoTest | Runner::Plain => without_listener(runner, argv, &info.run_id),
+        None => without_listener(found.runner, argv, &info.run_id),
     };
     let mut normalizer = Normalizer::new(info);
     // Before the command is started, so that what it writes first is seen.
     let beside = Beside::one(&normalizer.info().run_id, normalizer.running());
     let prepared = prepare(settings, tails, &limits, &[], &beside, Places::Forgotten)?;
     let mut tails = prepared.start(&name, || opened.side_output(settings))?;
-    let (child, feeds) = start(&plan, argv).inspect_err(|_| Opened::remove_event_file(&name, settings))?;
+    let mut started = start(found.runner, &plan, argv).inspect_err(|_| Opened::remove_event_file(&name, settings))?;
     // The command has its own.
     plan.lock = None;
     normalizer.set_limits(limits);
-    let mut session = opened.begin(settings, feeds, normalizer, Ends::WhenTold)?;
+    let mut session = opened.begin(settings, std::mem::take(&mut started.feeds), normalizer, RunEnds::WhenTold)?;
     session.announce(&plan.note);
-    let ended = attend(child, &session, StatusLine::new(settings)).await?;
+    let ended = attend(&mut started, &session, StatusLine::new(settings)).await?;
     let read = session.finish_tails(&mut tails).await;
     session.end(ended.run_end());
     let outcome = session.finish().await;
@@ -84,51 +92,83 @@ pub async fn run(
 }
 
 /// Waits for the command, showing how it goes.
-async fn attend(mut child: Child, session: &Session, mut line: StatusLine) -> Result<Ended, Failure> {
+async fn attend(started: &mut Started, session: &Session, mut line: StatusLine) -> Result<Ended, Failure> {
+    let Started { child, terminals, redraws, .. } = started;
     loop {
         tokio::select! {
             ended = child.wait() => return ended,
-            () = line.due() => line.show(&session.status_text()),
+            () = terminals.follow() => {}
+            () = line.due() => {
+                if redraws.load(Ordering::Relaxed) {
+                    line.give_up();
+                } else {
+                    line.show(&session.status_text());
+                }
+            }
         }
     }
 }
 
+/// A command on its way.
+struct Started {
+    child: Child,
+    terminals: Terminals,
+    /// True once the command has drawn over what it drew before.
+    redraws: Arc<AtomicBool>,
+    feeds: Vec<Feed>,
+}
+
 /// Starts the command with what its runner needs, and says how its events come.
-fn start(plan: &Injection, typed: &[OsString]) -> Result<(Child, Vec<Feed>), Failure> {
+fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started, Failure> {
     let no_pipe = |e: io::Error| Failure::new(Exit::Spool, "cannot make a pipe").cause(&e);
     let spawn = |out, err| Child::start(&plan.argv, &plan.env, out, err);
-    match plan.runner {
-        // Their output is not touched at all: a run must outlive testwire, and a terminal stays a terminal for it.
-        Runner::Robot | Runner::Pytest => {
-            let format = if plan.runner == Runner::Robot { Format::Robot } else { Format::Pytest };
-            Ok((spawn(None, None)?, vec![follow(&plan.events, format)]))
-        }
-        Runner::GoTest => {
+    let mut terminals = Terminals::default();
+    let redraws = Arc::new(AtomicBool::new(runner.redraws()));
+    let (child, feeds) = match plan.channel {
+        Channel::File(format) => (spawn(None, None)?, vec![follow(&plan.events, format)]),
+        Channel::Stdout(format) => {
             let (reader, writer) = io::pipe().map_err(no_pipe)?;
-            let child = spawn(Some(writer), None)?;
-            let feed = Feed::new(source(reader), Handler::decoder(Format::GoTest));
-            let feed = if wants_json(typed) {
-                feed.with_tee(PassThrough(io::stdout()))
-            } else {
-                feed.with_tee(gotext::GoText::new(gotext::Style::of(typed), io::stdout(), io::stderr()))
+            let child = spawn(Some(writer.into()), None)?;
+            let feed = Feed::new(Source::from_fd(reader.into()), Handler::decoder(format));
+            let feed = match format {
+                Format::GoTest if wants_json(typed) => feed.with_tee(PassThrough(io::stdout())),
+                Format::GoTest => {
+                    feed.with_tee(gotext::GoText::new(gotext::Style::of(typed), io::stdout(), io::stderr()))
+                }
+                _ => feed,
             };
-            Ok((child, vec![feed]))
+            (child, vec![feed])
         }
-        Runner::Plain => {
-            let (out_reader, out_writer) = io::pipe().map_err(no_pipe)?;
-            let (err_reader, err_writer) = io::pipe().map_err(no_pipe)?;
-            let child = spawn(Some(out_writer), Some(err_writer))?;
-            let out = Feed::new(source(out_reader), Handler::Plain(event::Source::Stdout));
-            let err = Feed::new(source(err_reader), Handler::Plain(event::Source::Stderr));
-            Ok((child, vec![out.with_tee(PassThrough(io::stdout())), err.with_tee(PassThrough(io::stderr()))]))
+        Channel::Shown(format) if terminal::is_shared() => {
+            let Ends { reader, writer } = terminals.ends(io::stdout()).map_err(no_pipe)?;
+            let other = writer.try_clone().map_err(no_pipe)?;
+            let child = spawn(Some(writer), Some(other))?;
+            let handler = format.map_or(Handler::Plain(event::Source::Stdout), Handler::decoder);
+            (child, vec![shown(reader, handler, io::stdout(), &redraws)])
         }
-    }
+        Channel::Shown(format) => {
+            let out = terminals.ends(io::stdout()).map_err(no_pipe)?;
+            let err = terminals.ends(io::stderr()).map_err(no_pipe)?;
+            let child = spawn(Some(out.writer), Some(err.writer))?;
+            let [err_handler, out_handler] = if format == Some(Format::Cargo) {
+                cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder))
+            } else {
+                [event::Source::Stderr, event::Source::Stdout].map(Handler::Plain)
+            };
+            // In this order: what cargo says of its test programs comes before what they print.
+            let err = shown(err.reader, err_handler, io::stderr(), &redraws);
+            (child, vec![err, shown(out.reader, out_handler, io::stdout(), &redraws)])
+        }
+    };
+    Ok(Started { child, terminals, redraws, feeds })
+}
+
+/// A feed of what the user sees.
+fn shown(reader: OwnedFd, handler: Handler, to: impl Write + Send + 'static, redraws: &Arc<AtomicBool>) -> Feed {
+    let tee = Watched { tee: PassThrough(to), redraws: Arc::clone(redraws) };
+    Feed::new(Source::from_fd(reader), handler).with_tee(tee)
 }
 
 fn follow(path: &Path, format: Format) -> Feed {
     Feed::new(Source::Follow(Follow::new(path)), Handler::decoder(format))
-}
-
-fn source(reader: io::PipeReader) -> Source {
-    Source::from_fd(OwnedFd::from(reader))
 }
