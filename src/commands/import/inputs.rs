@@ -148,7 +148,7 @@ pub(super) fn find(named: &[PathBuf]) -> (Vec<Input>, Vec<String>) {
 /// followed into other directories.
 fn add(path: &Path, named: bool, inputs: &mut Vec<Input>, errors: &mut Vec<String>) {
     if let Err(error) = try_add(path, named, inputs, errors) {
-        errors.push(format!("{}: {error}", path.display()));
+        errors.push(format!("cannot read {}: {error}", path.display()));
     }
 }
 
