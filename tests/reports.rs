@@ -213,7 +213,7 @@ fn damaged_reports_never_panic() {
                 let at = next(damaged.len());
                 match next(4) {
                     0 => damaged[at] = next(256) as u8,
-                    1 => damaged[at] = b"<>&\"\\{}[],:]"[next(13)],
+                    1 => damaged[at] = b"<>&\"\\{}[],:]"[next(12)],
                     2 => damaged.truncate(at.max(1)),
                     _ => {
                         let end = (at + next(200)).min(damaged.len());
