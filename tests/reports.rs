@@ -75,7 +75,8 @@ fn decode(format: Format, bytes: &[u8], size: usize) -> Seen {
             _ => {}
         }
         let mut fact = format!("{:?} {:?}", event.time, event.fact);
-        fact.truncate(fact.floor_char_boundary(400));
+        let end = fact.char_indices().nth(400).map_or(fact.len(), |(end, _)| end);
+        fact.truncate(end);
         facts.push(fact);
         normalizer.event(&event, BEFORE, &mut Nowhere);
     };

@@ -104,7 +104,7 @@ impl Parts for RobotJson {
             && !(path.ends_with(&["tests".into(), "[]".into()]))
     }
 
-    fn part(&mut self, path: &[String], json: &str, emit: &mut Emit<'_>) -> Result<(), serde_json::Error> {
+    fn part(&mut self, path: &[String], json: &str, _: &mut Emit<'_>) -> Result<(), serde_json::Error> {
         let Some(key) = path.last().map(String::as_str) else { return Ok(()) };
         if path.len() == 1 {
             match key {
@@ -140,7 +140,6 @@ impl Parts for RobotJson {
             }
             _ => {}
         }
-        let _ = emit;
         Ok(())
     }
 

@@ -159,7 +159,8 @@ fn try_add(path: &Path, named: bool, inputs: &mut Vec<Input>, errors: &mut Vec<S
         below.sort();
         for path in below {
             let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            if !hidden && !(path.is_symlink() && path.is_dir()) {
+            let leads_away = path.is_symlink() && path.is_dir();
+            if !(hidden || leads_away) {
                 add(&path, false, inputs, errors);
             }
         }

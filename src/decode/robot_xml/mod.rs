@@ -166,11 +166,12 @@ impl Output {
     }
 
     fn end_step(&mut self, step: &Step, emit: &mut Emit<'_>) {
-        if step.is_teardown && step.outcome.status == "FAIL" && matches!(self.elements.last(), Some(Element::Suite(_)))
+        let is_of_suite = step.is_teardown && matches!(self.elements.last(), Some(Element::Suite(_)));
+        if is_of_suite
+            && step.outcome.status == "FAIL"
+            && let Some(suite) = self.teller.suites.last_mut()
         {
-            if let Some(suite) = self.teller.suites.last_mut() {
-                suite.teardown = Some(step.outcome.message.clone());
-            }
+            suite.teardown = Some(step.outcome.message.clone());
         }
         self.last = step.outcome.end().or(self.last);
         if step.name.is_empty() || step.outcome.status.is_empty() {
