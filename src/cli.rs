@@ -39,6 +39,8 @@ pub enum Invocation {
         tee: bool,
         /// End with 0 although the run failed.
         no_fail: bool,
+        /// Say what stdin is taken for.
+        explain: bool,
     },
     /// Take events over HTTP until stopped.
     Listen {
@@ -110,6 +112,8 @@ pub enum Invocation {
         files: Vec<PathBuf>,
         /// Format of all of them; `None`: found out.
         format: Option<Format>,
+        /// Ship what appears in this directory, until stopped.
+        watch: Option<PathBuf>,
         /// Say what each file is taken for.
         explain: bool,
     },
@@ -271,11 +275,14 @@ enum Command {
     #[command(after_long_help = examples::IMPORT, after_help = examples::MORE)]
     Import {
         /// Reports, event files, refused entries, or directories with reports
-        #[arg(value_name = "FILE", required = true)]
+        #[arg(value_name = "FILE", required_unless_present = "watch", conflicts_with = "watch")]
         files: Vec<PathBuf>,
         /// Format of the files [default: found out from the first bytes of each]
         #[arg(long, value_name = "FORMAT")]
         format: Option<Format>,
+        /// Ship the reports that appear in this directory, as one run, until Ctrl-C
+        #[arg(long, value_name = "DIR")]
+        watch: Option<PathBuf>,
         /// Say what each file is taken for, and why
         #[arg(long)]
         explain: bool,
@@ -319,6 +326,9 @@ struct PipeArgs {
     /// Exit with 0 although the run failed
     #[arg(long)]
     no_fail: bool,
+    /// Say what format stdin is taken for, and why
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     typed: Typed,
 }
@@ -392,8 +402,8 @@ where
             let tails = tails.map_err(|error| Refusal::Settings(error.into()))?.into_iter().flatten().collect();
             Invocation::Run { settings: load(&typed)?, command, no_inject, tails }
         }
-        Command::Pipe(PipeArgs { format, tee, no_fail, typed }) => {
-            Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail }
+        Command::Pipe(PipeArgs { format, tee, no_fail, explain, typed }) => {
+            Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail, explain }
         }
         Command::Listen { health, typed: ListenTyped(typed) } => Invocation::Listen { settings: load(&typed)?, health },
         Command::Tail(TailArgs { files, source, from, typed }) => {
@@ -408,8 +418,8 @@ where
         Command::Audit { run, days, typed } => Invocation::Audit { settings: load(&typed)?, run, days },
         Command::Runs { days, most, json, typed } => Invocation::Runs { settings: load(&typed)?, days, most, json },
         Command::Diff { runs, days, json, typed } => Invocation::Diff { settings: load(&typed)?, runs, days, json },
-        Command::Import { files, format, explain, typed } => {
-            Invocation::Import { settings: load(&typed)?, files, format, explain }
+        Command::Import { files, format, watch, explain, typed } => {
+            Invocation::Import { settings: load(&typed)?, files, format, watch, explain }
         }
         Command::Flush { typed } => Invocation::Flush { settings: load(&typed)? },
         Command::Status { json, typed } => Invocation::Status { settings: load(&typed)?, json },

@@ -20,8 +20,8 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Run { settings, command, no_inject, tails } => {
             serve(&settings, commands::run::run(&settings, &command, !no_inject, &tails))
         }
-        Invocation::Pipe { settings, format, tee, no_fail } => {
-            let options = commands::pipe::Options { format, tee, no_fail };
+        Invocation::Pipe { settings, format, tee, no_fail, explain } => {
+            let options = commands::pipe::Options { format, tee, no_fail, explain };
             serve(&settings, async { commands::pipe::pipe(&settings, options).await.map(ExitCode::from) })
         }
         Invocation::Listen { settings, health: true } => {
@@ -47,8 +47,8 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Diff { settings, runs, days, json } => {
             serve(&settings, async { commands::diff::diff(&settings, &runs, days, json).await.map(ExitCode::from) })
         }
-        Invocation::Import { settings, files, format, explain } => {
-            let options = commands::import::Options { files, format, explain };
+        Invocation::Import { settings, files, format, watch, explain } => {
+            let options = commands::import::Options { files, format, watch, explain };
             serve(&settings, async { commands::import::import(&settings, &options).await.map(ExitCode::from) })
         }
         Invocation::Flush { settings } => {

@@ -1,4 +1,4 @@
-//! `testwire import` of refused entries.
+//! `testwire import`: reports, and refused entries.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -130,4 +130,126 @@ async fn without_loki_the_entries_wait_in_the_spool_and_flush_sends_them() {
     assert_eq!(done.code, 0, "{}{}", done.out(), done.err());
     let lines: Vec<String> = loki.stored("{kind=\"log\"}").into_iter().map(|entry| entry.line).collect();
     assert_eq!(lines, (0..1200).map(|i| i.to_string()).collect::<Vec<_>>());
+}
+
+const SLIP: &str = "java/surefire4_rerun.SlipTest.xml";
+const NEXTEST: &str = "rust/nextest_crashy.junit.xml";
+
+fn capture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/captures").join(name)
+}
+
+fn texts(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_import_makes_the_same_entries_to_the_byte_wherever_it_is_done() {
+    let mut all = Vec::new();
+    for folder in ["a", "b"] {
+        let loki = FakeLoki::start(|_| Answer::stored()).await;
+        let scratch = Scratch::new();
+        let place = scratch.work().join(folder);
+        fs::create_dir(&place).unwrap();
+        fs::copy(capture(NEXTEST), place.join("report.xml")).unwrap();
+        let url = format!("--loki-url={}", loki.url);
+        let arguments = ["import", &url, "--project=shop", place.to_str().unwrap()];
+        let done = testwire(&scratch, &arguments, b"").await;
+        assert_eq!(done.code, 0, "{}", done.err());
+        assert!(done.err().contains("entries in Loki"), "{}", done.err());
+        let pushes = loki.pushes().into_iter();
+        let mut entries: Vec<String> =
+            pushes.flat_map(|push| push.entries.into_iter().map(move |e| format!("{} {e:?}", push.labels))).collect();
+        entries.sort();
+        assert!(entries.len() > 20 && entries.iter().all(|entry| entry.contains("late=")), "{entries:?}");
+        all.push(entries);
+    }
+    assert_eq!(all[0], all[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reports_of_a_folder_are_one_run_however_they_are_packed_and_a_bad_one_stops_no_other() {
+    let scratch = Scratch::new();
+    let place = scratch.work().join("reports");
+    fs::create_dir_all(place.join("deep")).unwrap();
+    let slip = fs::read(capture(SLIP)).unwrap();
+    fs::write(place.join("deep/TEST-Slip.xml"), &slip).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(
+        &mut packed,
+        b"<testsuite name='T' time='1'><testcase classname='T' name='t'/></testsuite>",
+    )
+    .unwrap();
+    fs::write(place.join("deep/TEST-T.xml.gz"), packed.finish().unwrap()).unwrap();
+    fs::write(place.join("notes.txt"), "nothing").unwrap();
+    let cut = place.join("cut.xml");
+    fs::write(&cut, "<testsuite name='C'>\n<testcase name='one'/>\n<testcase name='two'><failure>no").unwrap();
+    let named = scratch.work().join("named.txt");
+    fs::write(&named, "nothing").unwrap();
+    let mut arguments = vec!["import".to_owned(), "--output=ndjson".into(), "--explain".into()];
+    arguments.extend(texts(&[place.clone(), named.clone()]));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = testwire(&scratch, &arguments, b"").await;
+    let (out, err) = (done.out(), done.err());
+    assert_eq!(done.code, 4, "{err}");
+    assert!(
+        err.contains(&format!("{}:3: the report ends within <failure>; what came before is kept", cut.display())),
+        "{err}"
+    );
+    assert!(
+        err.contains(&format!("{}: this is no report", named.display())) && !err.contains("notes.txt: this"),
+        "{err}"
+    );
+    assert!(err.contains("TEST-Slip.xml: junit: Line 2 begins a report with <testsuite>."), "{err}");
+    let runs: std::collections::BTreeSet<&str> =
+        out.lines().filter_map(|line| line.split("\"run_id\":\"").nth(1)?.split('"').next()).collect();
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    let ends: Vec<&str> =
+        out.lines().filter(|line| line.contains("\"kind\":\"run\"") && !line.contains("\"started\"")).collect();
+    assert!(ends.iter().any(|end| end.contains("\"passed\":\"4\"") && end.contains("\"flaky\":\"2\"")), "{ends:?}");
+    assert!(ends.iter().any(|end| end.contains("\"status\":\"aborted\"")), "{ends:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_without_a_zone_take_the_configured_one() {
+    let scratch = Scratch::new();
+    let file = scratch.work().join("local.xml");
+    let text = "<testsuite name='C' timestamp='2026-11-20T13:00:00'><testcase name='one' time='1,000.5'/></testsuite>";
+    fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let done = testwire(&scratch, &["import", "--output=ndjson", "--timezone=Europe/Berlin", &file], b"").await;
+    assert_eq!(done.code, 0, "{}", done.err());
+    let test = done.out().lines().find(|line| line.contains("PASS")).unwrap_or_default().to_owned();
+    // 12:00:00 UTC and 1000.5 s.
+    assert!(test.contains("\"timestamp\":\"1795177000500"), "{test}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watched_reports_are_shipped_as_they_appear_as_one_run() {
+    let scratch = Scratch::new();
+    let place = scratch.work().join("reports");
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("old.xml"), "<testsuite name='old'><testcase name='old'/></testsuite>").unwrap();
+    let loki = FakeLoki::start(|_| Answer::stored()).await;
+    let url = format!("--loki-url={}", loki.url);
+    let mut command = scratch.testwire(["import", &url, "--project=shop", "--watch", place.to_str().unwrap()]);
+    let spool = scratch.state().join("spool");
+    tokio::task::spawn_blocking(move || {
+        let started = binary::start(&mut command);
+        let passed = r#"{env="local", kind="test", runner="junit", service_name="shop", status="passed"}"#;
+        // The spool is made once the directory was looked at.
+        binary::until("it watches", || spool.exists().then_some(()));
+        for (number, name) in [(1, "one"), (2, "two")] {
+            let text = format!("<testsuite name='{name}'><testcase name='t'/></testsuite>");
+            fs::write(place.join(format!("{name}.xml")), text).unwrap();
+            binary::until("the report is in Loki", || (loki.stored(passed).len() == number).then_some(()));
+        }
+        started.signal("INT");
+        let done = started.wait();
+        assert_eq!(done.code, 0, "{}", done.err());
+        let ended = r#"{env="local", kind="run", runner="junit", service_name="shop", status="passed"}"#;
+        assert_eq!(loki.stored(ended).len(), 1, "{}", done.err());
+    })
+    .await
+    .unwrap();
 }

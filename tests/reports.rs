@@ -192,3 +192,40 @@ fn every_report_is_recognised_by_its_first_bytes() {
         }
     }
 }
+
+/// Reports as they are, damaged at random places: nothing panics, and what is wrong is said or harmless.
+#[test]
+fn damaged_reports_never_panic() {
+    let (folder, truth) = captures();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).unwrap()
+    };
+    for (name, truth) in truth.iter().filter(|(_, t)| FORMATS.contains(&t["format"].as_str().unwrap())) {
+        let Some(mut bytes) = read(&folder, name).filter(|bytes| !bytes.is_empty()) else { continue };
+        bytes.truncate(30_000);
+        let format: Format = truth["format"].as_str().unwrap().parse().unwrap();
+        for _ in 0..12 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=next(8) {
+                let at = next(damaged.len());
+                match next(4) {
+                    0 => damaged[at] = next(256) as u8,
+                    1 => damaged[at] = b"<>&\"\\{}[],:]"[next(12)],
+                    2 => damaged.truncate(at.max(1)),
+                    _ => {
+                        let end = (at + next(200)).min(damaged.len());
+                        let piece = damaged[at..end].to_vec();
+                        let to = next(damaged.len());
+                        damaged.splice(to..to, piece);
+                    }
+                }
+            }
+            let size = 1 + next(9000);
+            assert_eq!(decode(format, &damaged, size).facts, decode(format, &damaged, damaged.len()).facts, "{name}");
+        }
+    }
+}

@@ -130,7 +130,7 @@ fn help_and_exports_work_whatever_the_settings_are() {
 
 #[test]
 fn a_later_flag_wins_and_switches_can_be_turned_off_again() {
-    let Ok(Invocation::Pipe { settings, tee, no_fail, format }) =
+    let Ok(Invocation::Pipe { settings, tee, no_fail, format, explain: false }) =
         parse(&["pipe", "--output", "none", "--fsync", "--output=ndjson", "--fsync=false", "--quiet", "--tee"])
     else {
         panic!("not a pipe")

@@ -9,10 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::session::{Ends, Session, run_info};
 use super::status_line::StatusLine;
 use crate::config::Settings;
-use crate::decode::Format;
+use crate::decode::{Format, Zone};
 use crate::exit::{Exit, Failure};
 use crate::normalize::{Normalizer, RunEnd};
-use crate::pipeline::feed::{Feed, Handler, PassThrough};
+use crate::pipeline::feed::{Detect, Feed, Handler, PassThrough};
 use crate::source::Source;
 
 /// Runner of an input that says nothing by which one could be known.
@@ -27,6 +27,8 @@ pub struct Options {
     pub tee: bool,
     /// Do not make a failed run a failure of `pipe`.
     pub no_fail: bool,
+    /// Say what the input is taken for.
+    pub explain: bool,
 }
 
 /// Ships what comes on standard input until its end.
@@ -34,8 +36,13 @@ pub struct Options {
 /// # Errors
 /// If standard input cannot be read at all, or the pipeline cannot be started.
 pub async fn pipe(settings: &Settings, options: Options) -> Result<Exit, Failure> {
-    let feed =
-        Feed::new(Source::from_fd(stdin()?), options.format.map_or_else(Handler::detect_format, Handler::decoder));
+    let timezone = settings.timezone;
+    let zone: Zone = std::sync::Arc::new(move |wall| timezone.timestamp(wall));
+    let handler = match options.format {
+        Some(format) => Handler::Decode(format, format.decoder_in(&zone)),
+        None => Handler::Detect(Detect { head: Vec::new(), zone, explain: options.explain }),
+    };
+    let feed = Feed::new(Source::from_fd(stdin()?), handler);
     let feed = if options.tee { feed.with_tee(PassThrough(io::stdout())) } else { feed };
     let normalizer = Normalizer::new(run_info(settings, UNKNOWN));
     // Before the first event is read, so that no Ctrl-C ends testwire without the run's end.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::output::ToNothing;
-use crate::decode::{self, Decoder, Detection, Format};
+use crate::decode::{self, Decoder, Detection, Format, Zone};
 use crate::event::{self, Event, Fact, Level, LogLine, Note, Timestamp};
 use crate::loki::entry::EntrySink;
 use crate::normalize::{Normalizer, Snapshot};
@@ -16,9 +16,19 @@ pub enum Handler {
     /// Events of a known format.
     Decode(Format, Box<dyn Decoder + Send>),
     /// Not known yet: the first lines, until they tell.
-    Detect(Vec<u8>),
+    Detect(Detect),
     /// No events: every line is a log line of this source.
     Plain(event::Source<'static>),
+}
+
+/// What is needed to find out a format.
+pub struct Detect {
+    /// The lines so far.
+    pub head: Vec<u8>,
+    /// Reads times that name no zone.
+    pub zone: Zone,
+    /// Say on standard error what was found out, and why.
+    pub explain: bool,
 }
 
 /// Sees every byte of a source as it came.
@@ -187,7 +197,7 @@ impl Handler {
                 let log = LogLine { test: None, source: source.clone(), level: None, text };
                 normalizer.event(&Event { time: None, fact: Fact::Log(log) }, now, out);
             }
-            Self::Detect(head) => {
+            Self::Detect(Detect { head, .. }) => {
                 if let Some(format) = decode::binary_format(line) {
                     let head = std::mem::take(head);
                     *self = Self::decoder(format);
@@ -213,12 +223,20 @@ impl Handler {
     }
 
     fn detect(&mut self, eof: bool, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
-        let Self::Detect(head) = self else { return false };
-        let (next, unknown) = match decode::detect(head, eof) {
+        let Self::Detect(Detect { head, zone, explain }) = self else { return false };
+        let (next, unknown, why) = match decode::detect(head, eof) {
             Detection::NeedMore => return false,
-            Detection::Found { format, .. } => (Self::decoder(format), None),
-            Detection::Unknown { reason } => (Self::Plain(event::Source::Stdout), Some(reason)),
+            Detection::Found { format, reason } => {
+                (Self::Decode(format, format.decoder_in(zone)), None, format!("{format}: {reason}"))
+            }
+            Detection::Unknown { reason } => {
+                (Self::Plain(event::Source::Stdout), Some(reason.clone()), format!("unknown: {reason}"))
+            }
         };
+        if *explain {
+            // A closed standard error is no reason to stop.
+            writeln!(io::stderr(), "stdin: {why}").ok();
+        }
         let head = std::mem::take(head);
         *self = next;
         if head.is_empty() {
@@ -244,7 +262,7 @@ impl Handler {
 
     /// Lines of a format that the first of them tell.
     pub fn detect_format() -> Self {
-        Self::Detect(Vec::new())
+        Self::Detect(Detect { head: Vec::new(), zone: decode::utc(), explain: false })
     }
 
     /// Lines of `format`.

@@ -148,7 +148,7 @@ pub(super) fn find(named: &[PathBuf]) -> (Vec<Input>, Vec<String>) {
 /// followed into other directories.
 fn add(path: &Path, named: bool, inputs: &mut Vec<Input>, errors: &mut Vec<String>) {
     if let Err(error) = try_add(path, named, inputs, errors) {
-        errors.push(format!("{}: {error}", path.display()));
+        errors.push(format!("cannot read {}: {error}", path.display()));
     }
 }
 
@@ -159,8 +159,8 @@ fn try_add(path: &Path, named: bool, inputs: &mut Vec<Input>, errors: &mut Vec<S
         below.sort();
         for path in below {
             let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            let leads_elsewhere = path.is_symlink() && path.is_dir();
-            if !hidden && !leads_elsewhere {
+            let leads_away = path.is_symlink() && path.is_dir();
+            if !(hidden || leads_away) {
                 add(&path, false, inputs, errors);
             }
         }

@@ -4,6 +4,7 @@ mod inputs;
 mod refused;
 mod run;
 mod table;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -29,6 +30,8 @@ pub struct Options {
     pub files: Vec<PathBuf>,
     /// Format of all of them; `None`: found out from their first bytes.
     pub format: Option<Format>,
+    /// Ship what appears in this directory, until stopped.
+    pub watch: Option<PathBuf>,
     /// Say of each file what it is taken for, and why.
     pub explain: bool,
 }
@@ -46,6 +49,9 @@ struct Found {
 /// # Errors
 /// If the spool or the client cannot be made.
 pub async fn import(settings: &Settings, options: &Options) -> Result<Exit, Failure> {
+    if let Some(directory) = &options.watch {
+        return watch::watch(settings, directory, options).await;
+    }
     let found = sort_out(options);
     for error in &found.errors {
         eprint_line(&format!("error: {error}"));
@@ -92,7 +98,7 @@ fn sort_out(options: &Options) -> Found {
                 ("unknown", reason)
             }
             Err(error) => {
-                found.errors.push(format!("{name}: {error}"));
+                found.errors.push(format!("cannot read {name}: {error}"));
                 continue;
             }
         };
@@ -187,7 +193,7 @@ fn group(inputs: Vec<(Input, Format)>, given: bool, zone: &Zone, bar: &ProgressB
         };
         match run::survey(input, format, zone, bar) {
             Ok(report) => groups.entry(key).or_default().push(report),
-            Err(error) => errors.push(format!("{name}: {error}")),
+            Err(error) => errors.push(format!("cannot read {name}: {error}")),
         }
     }
     let mut runs: Vec<Vec<Report>> = groups.into_values().collect();

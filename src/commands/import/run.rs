@@ -17,6 +17,7 @@ use crate::loki::entry::{Entry, EntrySink, Stream};
 use crate::loki::limits::Limits;
 use crate::names::label;
 use crate::normalize::{Counters, Normalizer, RunEnd, RunInfo, Snapshot};
+use crate::pipeline::intake::now;
 use crate::pipeline::output::{Mark, Output, OutputError};
 
 /// A longer line is taken in pieces.
@@ -184,12 +185,13 @@ pub(super) fn write(
     if let Some(report) = reports.first() {
         info.runner.clone_from(&report.runner);
     }
-    let mut run = Run { normalizer: Normalizer::new(info), out: Late { output, streams: HashMap::new() }, now: begun };
+    let out = Late { output, streams: HashMap::new(), always: true };
+    let mut run = Run { normalizer: Normalizer::new(info), out, now: begun };
     run.normalizer.set_limits(limits.clone());
     run.normalizer.replay(begun);
     let mut rows = Vec::new();
     for report in reports {
-        rows.push(run.take(report, zone, bar)?);
+        rows.push(run.take(&report.input, report.format, zone, bar)?);
     }
     run.normalizer.finish(&RunEnd::InputEnded, begun, &mut run.out);
     run.flush()?;
@@ -204,11 +206,11 @@ struct Run<'o> {
 }
 
 impl Run<'_> {
-    fn take(&mut self, report: &Report, zone: &Zone, bar: &ProgressBar) -> Result<Row, OutputError> {
+    fn take(&mut self, input: &Input, format: Format, zone: &Zone, bar: &ProgressBar) -> Result<Row, OutputError> {
         let before = (self.normalizer.progress(self.now).counters, self.normalizer.entries());
-        let mut reader = Reader::new(report.format, zone);
+        let mut reader = Reader::new(format, zone);
         let mut failed = None;
-        let read = report.input.open(bar, |bytes| {
+        let read = input.open(bar, |bytes| {
             let (mut piece, mut waiting) = (Vec::new(), 0);
             while reader.next(bytes, &mut piece)? {
                 reader.take(&piece, &mut |event| self.normalizer.event(&event, self.now, &mut self.out));
@@ -231,8 +233,8 @@ impl Run<'_> {
         let error = read.err().map(|error| error.to_string()).or_else(|| reader.broken());
         let (counters, entries) = before;
         Ok(Row {
-            file: report.input.name(),
-            format: report.format,
+            file: input.name(),
+            format,
             run: self.normalizer.info().run_id.clone(),
             counters: added(&counters, &self.normalizer.progress(self.now).counters),
             entries: self.normalizer.entries() - entries,
@@ -244,6 +246,60 @@ impl Run<'_> {
         // A process that takes over the queue of a dead one finds no run to end in it.
         self.out.output.flush(&mut || Mark { run: Snapshot { ended: true, ..Snapshot::default() }, ..Mark::default() })
     }
+}
+
+/// A run to which reports are added while it is on.
+pub(super) struct Live<'o>(Run<'o>);
+
+impl<'o> Live<'o> {
+    /// A run without reports.
+    pub(super) fn new(info: RunInfo, limits: &Limits, output: &'o mut dyn Output) -> Self {
+        let mut normalizer = Normalizer::new(info);
+        normalizer.set_limits(limits.clone());
+        Self(Run { normalizer, out: Late { output, streams: HashMap::new(), always: false }, now: now() })
+    }
+
+    /// Adds a report.
+    ///
+    /// # Errors
+    /// If the entries cannot be handed on.
+    pub(super) fn take(&mut self, input: &Input, format: Format, zone: &Zone) -> Result<Row, OutputError> {
+        self.0.now = now();
+        self.0.normalizer.set_runner(Reader::new(format, zone).runner());
+        self.0.take(input, format, zone, &ProgressBar::hidden())
+    }
+
+    /// Writes progress that is due.
+    ///
+    /// # Errors
+    /// As [`Live::take`].
+    pub(super) fn tick(&mut self) -> Result<(), OutputError> {
+        self.0.normalizer.tick(now(), &mut self.0.out);
+        self.0.flush()
+    }
+
+    /// Ends the run.
+    ///
+    /// # Errors
+    /// As [`Live::take`].
+    pub(super) fn finish(&mut self) -> Result<(), OutputError> {
+        self.0.normalizer.finish(&RunEnd::InputEnded, now(), &mut self.0.out);
+        self.0.flush()
+    }
+}
+
+/// Whether a report can be read to its end.
+pub(super) fn is_whole(input: &Input, format: Format, zone: &Zone) -> bool {
+    let mut reader = Reader::new(format, zone);
+    let read = input.open(&ProgressBar::hidden(), |bytes| {
+        let mut piece = Vec::new();
+        while reader.next(bytes, &mut piece)? {
+            reader.take(&piece, &mut |_| {});
+        }
+        Ok(())
+    });
+    reader.finish(&mut |_| {});
+    read.is_ok() && reader.broken().is_none()
 }
 
 /// What was counted in between.
@@ -266,15 +322,19 @@ fn added(before: &Counters, after: &Counters) -> Counters {
     }
 }
 
-/// Gives every entry the label `late`.
+/// Gives every entry the label `late`, if asked to.
 struct Late<'o> {
     output: &'o mut dyn Output,
+    always: bool,
     /// By the stream's address, which is in use as long as the stream is kept here.
     streams: HashMap<(usize, i64), (Arc<Stream>, Arc<Stream>)>,
 }
 
 impl EntrySink for Late<'_> {
     fn entry(&mut self, stream: &Arc<Stream>, entry: &Entry<'_>) {
+        if !self.always {
+            return self.output.entry(stream, entry);
+        }
         let hour = entry.time.0.div_euclid(HOUR);
         let key = (Arc::as_ptr(stream) as usize, hour);
         let (_, late) = self.streams.entry(key).or_insert_with(|| {

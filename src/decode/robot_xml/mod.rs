@@ -166,9 +166,9 @@ impl Output {
     }
 
     fn end_step(&mut self, step: &Step, emit: &mut Emit<'_>) {
-        if step.is_teardown
+        let is_of_suite = step.is_teardown && matches!(self.elements.last(), Some(Element::Suite(_)));
+        if is_of_suite
             && step.outcome.status == "FAIL"
-            && matches!(self.elements.last(), Some(Element::Suite(_)))
             && let Some(suite) = self.teller.suites.last_mut()
         {
             suite.teardown = Some(step.outcome.message.clone());
