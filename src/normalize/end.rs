@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::Normalizer;
 use super::render::Pairs;
 use super::text::push_duration;
-use super::{Normalizer, key};
+use super::write::key;
 use crate::event::{Level, Note, RunStatus, Timestamp};
 use crate::loki::entry::EntrySink;
 use crate::names::{kind, meta};

@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use super::Normalizer;
 use super::render::Pairs;
 use super::text::{first_line, millis, prefix, push_duration};
-use super::{Normalizer, key};
+use super::write::key;
 use crate::event::Timestamp;
 use crate::loki::entry::EntrySink;
 use crate::names::{kind, meta, status};

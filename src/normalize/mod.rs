@@ -15,6 +15,7 @@ mod signature;
 mod snapshot;
 mod tests;
 mod text;
+mod write;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -34,13 +35,14 @@ use changes::Changes;
 use hung::Watch;
 use pace::Pace;
 
-use crate::event::{Event, Fact, LogLine, RunStatus, Status, TestRef, Timestamp};
+use crate::event::{Event, Fact, RunStatus, Status, TestRef, Timestamp};
 use crate::history::memory::Memory;
-use crate::loki::entry::{Entry, EntrySink, Stream};
+use crate::loki::entry::{EntrySink, Stream};
 use crate::loki::limits::Limits;
-use crate::names::{kind, label, meta, status};
+use crate::names::{kind, meta, status};
 use render::Pairs;
 use tests::Tests;
+use write::{StreamKey, key};
 
 /// Progress is written on change, but not more often than this.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -126,13 +128,6 @@ struct Verdict {
     worst: Option<RunStatus>,
     suite_failed: bool,
     message: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct StreamKey {
-    kind: &'static str,
-    status: &'static str,
-    source: Cow<'static, str>,
 }
 
 impl Normalizer {
@@ -363,86 +358,6 @@ impl Normalizer {
         let known = (counters.known > 0).then_some((meta::KNOWN, counters.known));
         counters.pairs().into_iter().chain(changes).chain(known).map(|(name, n)| (name, n.to_string())).collect()
     }
-
-    fn log(&mut self, log: &LogLine<'_>, has_time: bool, time: Timestamp, out: &mut dyn EntrySink) {
-        let source = match &log.source {
-            crate::event::Source::Named(name) => Cow::Owned(name.clone().into_owned()),
-            crate::event::Source::Stdout => Cow::Borrowed(crate::names::source::STDOUT),
-            crate::event::Source::Stderr => Cow::Borrowed(crate::names::source::STDERR),
-            crate::event::Source::Runner => Cow::Borrowed(crate::names::source::RUNNER),
-        };
-        let found = match &log.test {
-            Some(_) => Found::None,
-            None if has_time => self.running.lock().find(Window::new(Some(time), 0, time), Hints::default()),
-            None => self.running.lock().now(),
-        };
-        let several = if let Found::Several(count) = &found { count.to_string() } else { String::new() };
-        let mut pairs = Pairs::new(log.level.map_or("info", crate::event::Level::as_str));
-        if let Some(id) = log.test.as_ref().map(|test| test.id.as_ref()).or(found.test())
-            && let Some(open) = self.tests.get_open_mut(id)
-        {
-            open.last_output.clear();
-            open.last_output.push_str(hung::last_line(&log.text));
-        }
-        match (&log.test, &found) {
-            (Some(test), _) => pairs.push(meta::TEST, &test.id),
-            (None, Found::Test(id)) => pairs.push(meta::TEST, id),
-            (None, _) => pairs.push(meta::TESTS_RUNNING, &several),
-        }
-        self.write(StreamKey { kind: kind::LOG, status: "", source }, time, &log.text, &mut pairs, out);
-    }
-
-    /// Writes a line as one entry, or as several if it is too long for one.
-    fn write(&mut self, key: StreamKey, time: Timestamp, line: &str, pairs: &mut Pairs<'_>, out: &mut dyn EntrySink) {
-        let stream = self.stream(key);
-        let max = self.longest_line();
-        if line.len() <= max {
-            return self.write_piece(&stream, time, line, "", pairs, out);
-        }
-        let pieces = text::pieces(line, max);
-        for (i, piece) in pieces.iter().enumerate() {
-            self.write_piece(&stream, time, piece, &format!("{}/{}", i + 1, pieces.len()), pairs, out);
-        }
-    }
-
-    fn write_piece(
-        &mut self,
-        stream: &Arc<Stream>,
-        time: Timestamp,
-        line: &str,
-        part: &str,
-        pairs: &mut Pairs<'_>,
-        out: &mut dyn EntrySink,
-    ) {
-        self.seq += 1;
-        let mut metadata = pairs.finish(&self.info, part);
-        fit::fit(&mut metadata, &self.limits);
-        // A duplicate is dropped by Loki only if the time stamp is equal too, and equal entries are lost: the
-        // sequence number in the nanoseconds keeps different entries apart and re-sent ones identical.
-        let time = Timestamp(time.0.div_euclid(1000) * 1000 + (self.seq % 1000) as i64);
-        out.entry(stream, &Entry { time, seq: self.seq, line, metadata: &metadata });
-    }
-
-    fn stream(&mut self, key: StreamKey) -> Arc<Stream> {
-        if let Some(stream) = self.streams.get(&key) {
-            return Arc::clone(stream);
-        }
-        let value = |text: &str| text::prefix(text, self.limits.label_value).to_owned();
-        let stream = Stream::new(vec![
-            (label::SERVICE_NAME, value(&self.info.project)),
-            (label::ENV, value(&self.info.env)),
-            (label::RUNNER, value(&self.info.runner)),
-            (label::KIND, key.kind.to_owned()),
-            (label::STATUS, key.status.to_owned()),
-            (label::SOURCE, value(&key.source)),
-        ]);
-        self.streams.insert(key, Arc::clone(&stream));
-        stream
-    }
-}
-
-fn key(kind: &'static str, status: &'static str) -> StreamKey {
-    StreamKey { kind, status, source: Cow::Borrowed("") }
 }
 
 fn borrowed(test: &TestRef<'_>) -> TestRef<'static> {

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::text::{after_first_line, first_line, millis, push_duration, word};
-use super::{Normalizer, RunInfo, StreamKey, borrowed, changes, key, level_of, signature};
+use super::write::{StreamKey, key};
+use super::{Normalizer, RunInfo, borrowed, changes, level_of, signature};
 use crate::event::{
     Note, RunFinished, RunStarted, RunStatus, Status, StepFinished, SuiteFinished, SuiteStarted, TestFinished, TestRef,
     TestStarted, Timestamp,
