@@ -143,7 +143,7 @@ async fn nothing_is_missing_or_doubled_however_often_testwire_is_killed() {
         assert_complete(loki, &project, run_id).await;
     }
     assert!(runners * 5 > rounds(), "runners were started: {runners} of {}", rounds());
-    assert!(early * 2 < all.len(), "most had accepted something: {early} of {} had not", all.len());
+    assert!(early * 4 < all.len() * 3, "many had accepted something: {early} of {} had not", all.len());
     eprintln!(
         "{} processes killed, {early} of them before they had accepted anything; {runners} runners outlived theirs",
         all.len()

@@ -1,7 +1,7 @@
 //! `testwire listen` before a real Loki: killed at random while runners on "other machines" send to it.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::binary::{Scratch, run, start, until};
 use crate::loki::Loki;
@@ -42,12 +42,15 @@ async fn pytest_sends_to_a_daemon_that_is_killed_at_random_and_nothing_is_missin
             pytest.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         })
         .into();
-    let mut kills = 0;
+    let (mut kills, mut restart) = (0, Duration::ZERO);
     while runners.iter_mut().any(|runner| runner.try_wait().unwrap().is_none()) {
-        std::thread::sleep(Duration::from_millis(50 + now().unsigned_abs() % 400));
+        // On a slow machine it must live long enough between two kills to take something.
+        std::thread::sleep(restart * 2 + Duration::from_millis(50 + now().unsigned_abs() % 400));
         listening.signal("KILL");
         listening.wait();
+        let begun = Instant::now();
         listening = daemon();
+        restart = begun.elapsed();
         kills += 1;
     }
     for runner in runners {
