@@ -20,7 +20,6 @@ use super::runs_kept;
 use super::shipping::{client, ship_settings, spool_settings};
 use super::totals::Totals;
 use crate::config::Settings;
-use crate::decode::Format;
 use crate::exit::Failure;
 use crate::loki::limits::Limits;
 use crate::loki::push::Client;
@@ -210,9 +209,8 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earl
     if mark.run.ended {
         return true;
     }
-    let ended = match (mark.events, found.events) {
-        (Some(bytes), Some(path)) => {
-            let format = if mark.run.run.runner == "robot" { Format::Robot } else { Format::Pytest };
+    let ended = match (mark.events, found.events, found.format) {
+        (Some(bytes), Some(path), Some(format)) => {
             let source = Source::Follow(Follow::new(path));
             let feed = Feed::new(source, Handler::decoder(format)).resuming(bytes, &mark.run);
             let mut normalizer = Normalizer::new(mark.run.run.clone());

@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use serde::{Deserialize, Serialize};
+
+use crate::decode::Format;
 use crate::normalize::RunInfo;
 
 /// Directory below the state directory that holds one directory for each run whose events come by file.
@@ -51,19 +54,27 @@ impl EventFile {
     }
 }
 
-/// Makes the directory and the empty event file. With `run` it says what run it is of, so that another process can ship
-/// it; without, nobody else shall.
+/// What `run.json` says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Known<R> {
+    run: R,
+    format: String,
+}
+
+/// Makes the directory and the empty event file. With `run` it says what run it is of and in which format, so that
+/// another process can ship it; without, nobody else shall.
 ///
 /// # Errors
 /// If it cannot be made or written.
-pub(super) fn create(state_dir: &Path, name: &str, run: Option<&RunInfo>) -> io::Result<EventFile> {
+pub(super) fn create(state_dir: &Path, name: &str, run: Option<&RunInfo>, format: Format) -> io::Result<EventFile> {
     let directory = state_dir.join(FOLDER).join(name);
     fs::create_dir_all(&directory)?;
     let path = fs::canonicalize(&directory)?.join(EVENTS);
     let lock = File::options().append(true).create(true).open(&path)?;
     flock(&lock, FlockOperation::LockShared)?;
     if let Some(run) = run {
-        fs::write(directory.join(RUN), serde_json::to_vec(run)?)?;
+        let known = Known { run, format: format.as_str().to_owned() };
+        fs::write(directory.join(RUN), serde_json::to_vec(&known)?)?;
     }
     Ok(EventFile { path, lock })
 }
@@ -92,6 +103,8 @@ pub(super) fn all(state_dir: &Path) -> Vec<String> {
 pub(super) struct Found {
     /// The run, if it was said.
     pub(super) run: Option<RunInfo>,
+    /// The format of its events.
+    pub(super) format: Option<Format>,
     /// The event file, if there is one.
     pub(super) events: Option<PathBuf>,
     /// True if somebody may write to the event file still.
@@ -101,10 +114,13 @@ pub(super) struct Found {
 /// Looks into a directory.
 pub(super) fn find(state_dir: &Path, name: &str) -> Found {
     let directory = state_dir.join(FOLDER).join(name);
-    let run = fs::read(directory.join(RUN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let known: Option<Known<RunInfo>> =
+        fs::read(directory.join(RUN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let format = known.as_ref().and_then(|known| known.format.parse().ok());
+    let run = known.map(|known| known.run);
     let events = Some(directory.join(EVENTS)).filter(|path| path.exists());
     let in_use = events.as_ref().and_then(|path| File::open(path).ok()).is_some_and(|file| {
         flock(file, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK)
     });
-    Found { run, events, in_use }
+    Found { run, format, events, in_use }
 }

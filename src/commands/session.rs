@@ -12,6 +12,7 @@ use super::shipping::{Says, Shipping, eprint_line, limits};
 use super::status_line::{progress_text, seconds};
 use super::tails::Tails;
 use crate::config::{Output as Destination, Settings};
+use crate::decode::Format;
 use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
 use crate::loki::limits::Limits;
@@ -117,9 +118,9 @@ impl Opened {
     ///
     /// # Errors
     /// If the state directory cannot be written.
-    pub(super) fn event_file(&self, settings: &Settings, run: &RunInfo) -> Result<EventFile, Failure> {
+    pub(super) fn event_file(&self, settings: &Settings, run: &RunInfo, format: Format) -> Result<EventFile, Failure> {
         let run = self.shipping.as_ref().map(|_| run);
-        events_file::create(&settings.state_dir, &self.name, run).map_err(|e| {
+        events_file::create(&settings.state_dir, &self.name, run, format).map_err(|e| {
             let what = format!("cannot write to {}", settings.state_dir.display());
             Failure::new(Exit::Spool, what).cause(&e).hint("choose another directory with --state-dir")
         })

@@ -183,3 +183,31 @@ async fn a_runner_that_has_written_nothing_yet_when_testwire_is_killed_is_waited
     flush(&scratch, loki.url());
     assert_complete(loki, &project, "early").await;
 }
+
+#[tokio::test]
+async fn a_bundled_reporter_that_outlives_testwire_is_understood_by_the_one_that_takes_over() {
+    let loki = Loki::get();
+    let (scratch, project) = (Scratch::new(), unique_project("reporter"));
+    let script = "#!/bin/sh\n\
+        echo '{\"testwire\":1,\"event\":\"run_started\",\"runner\":\"node\"}' >> \"$TESTWIRE_EVENTS\"\n\
+        echo '{\"event\":\"test_started\",\"test\":\"a\"}' >> \"$TESTWIRE_EVENTS\"\n\
+        touch begun; while [ ! -e go ]; do sleep 0.02; done\n\
+        echo '{\"event\":\"test_finished\",\"test\":\"a\",\"status\":\"failed\"}' >> \"$TESTWIRE_EVENTS\"\n\
+        echo '{\"event\":\"run_finished\"}' >> \"$TESTWIRE_EVENTS\"; touch through\n";
+    let node = scratch.work().join("node");
+    std::fs::write(&node, script).unwrap();
+    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let common = ["--quiet", "--project", &project, "--loki-url", loki.url(), "--run-id", "r"];
+    let testwire = start(scratch.testwire(["run"]).args(common).args(["--", node.to_str().unwrap(), "--test"]));
+    until("the runner has begun", || scratch.work().join("begun").exists().then_some(()));
+    kill(testwire.id(), "KILL");
+    drop(testwire);
+    std::fs::write(scratch.work().join("go"), "").unwrap();
+    until("the runner is through", || scratch.work().join("through").exists().then_some(()));
+    flush(&scratch, loki.url());
+    let end =
+        format!("{{service_name=\"{project}\", runner=\"node\", kind=\"run\", status=\"failed\"}} | run_id=\"r\"");
+    let end = loki.query_range(&end, now() - 900_000_000_000, now() + 1_000_000_000, usize::MAX).await;
+    assert_eq!(end.len(), 1, "{end:?}");
+    assert_eq!((end[0].number("failed"), end[0].number("unfinished")), (1, 0));
+}

@@ -55,7 +55,7 @@ pub async fn run(
     let mut events = None;
     let mut plan = match found.runner.listener() {
         Some(format) => {
-            let file = events.insert(opened.event_file(settings, &info)?);
+            let file = events.insert(opened.event_file(settings, &info, format)?);
             let lock =
                 file.lock_to_inherit().map_err(|e| Failure::new(Exit::Spool, "no descriptor is left").cause(&e))?;
             let listeners = listeners::install(&settings.state_dir)
