@@ -1,5 +1,6 @@
 //! Results of earlier runs, test by test, and what a result means beside them. Pure.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -99,18 +100,23 @@ impl Record {
         }
     }
 
-    /// Results before `slot`, of other runs, oldest first.
-    fn before(&self, slot: Slot) -> impl DoubleEndedIterator<Item = Slot> + Clone + '_ {
-        let is_before = move |known: &Slot| known.tag() != slot.tag() && known.seconds() <= slot.seconds();
-        self.slots().iter().copied().filter(is_before)
+    /// What was known of the test before `slot`: its results of other runs that are not later.
+    fn before(&self, slot: Slot) -> Cow<'_, Self> {
+        let is_before = |known: &Slot| known.tag() != slot.tag() && known.seconds() <= slot.seconds();
+        // Nearly always that is all.
+        if self.slots().iter().all(is_before) {
+            return Cow::Borrowed(self);
+        }
+        let slots = self.slots().iter().copied().filter(is_before);
+        Cow::Owned(Self::stored(self.test, self.signature, self.first, slots))
     }
 
     /// Durations of results that say how long the test takes, as codes: those of good ones, else of all.
-    fn durations(slots: impl Iterator<Item = Slot> + Clone) -> Durations {
+    fn durations(&self) -> Durations {
         let of = |is_good: bool| {
             let mut found = Durations { codes: [0; KEPT], len: 0 };
-            let known = slots.clone().filter(|slot| slot.duration_code() > 0);
-            for slot in known.filter(|slot| slot.outcome().is_good() == Some(is_good)).take(KEPT) {
+            let known = self.slots().iter().filter(|slot| slot.duration_code() > 0);
+            for slot in known.filter(|slot| slot.outcome().is_good() == Some(is_good)) {
                 found.codes[found.len] = slot.duration_code();
                 found.len += 1;
             }
@@ -127,12 +133,7 @@ impl Record {
     }
 
     fn expected_code(&self) -> u16 {
-        Self::durations(self.slots().iter().copied()).median_code().unwrap_or(0)
-    }
-
-    /// True if all of its results are of other runs and not after `slot`.
-    fn is_before(&self, slot: Slot) -> bool {
-        self.last() <= slot.seconds() && self.slots().iter().all(|known| known.tag() != slot.tag())
+        self.durations().median_code().unwrap_or(0)
     }
 }
 
@@ -282,9 +283,10 @@ impl Past {
         if self.is_empty() {
             return Judgement { flaky_score: flip, ..Judgement::default() };
         }
-        let before = || record.into_iter().flat_map(|record| record.before(slot));
-        let last = before().rev().find_map(|known| known.outcome().is_good());
-        let previous = before().next_back().map(Slot::outcome);
+        let record = record.map(|record| record.before(slot));
+        let known = record.as_ref().map_or(&[][..], |record| record.slots());
+        let last = known.iter().rev().find_map(|known| known.outcome().is_good());
+        let previous = known.last().map(|known| known.outcome());
         let change = match (outcome.is_good(), last) {
             (Some(false), Some(false)) => Some(Change::StillFailing),
             (Some(false), Some(true)) => Some(Change::NewFailure),
@@ -293,25 +295,20 @@ impl Past {
             (_, _) if previous.is_none() && self.is_whole => Some(Change::NewTest),
             _ => None,
         };
-        let Some(record) = record else { return Judgement { change, flaky_score: flip, ..Judgement::default() } };
-        let durations = || Record::durations(record.before(slot));
-        let expected = match record.is_before(slot) {
-            true => record.expected(),
-            false => durations().median_code().map(Slot::decode_duration),
-        };
-        let took = slot.duration();
+        let Some(record) = &record else { return Judgement { change, flaky_score: flip, ..Judgement::default() } };
+        let (expected, took) = (record.expected(), slot.duration());
         // Few tests are slow enough for their spread to matter.
         let slow = expected.filter(|expected| took > unusual(*expected));
         let slower_by = slow.and_then(|expected| {
-            durations().usual(expected).filter(|usual| took > *usual).map(|_| took.saturating_sub(expected))
+            record.durations().usual(expected).filter(|usual| took > *usual).map(|_| took.saturating_sub(expected))
         });
-        Judgement { previous, change, expected, slower_by, flaky_score: flips(record, slot) }
+        Judgement { previous, change, expected, slower_by, flaky_score: flips(known, slot) }
     }
 }
 
-/// Flips among the last 20 results up to `slot`.
-fn flips(record: &Record, slot: Slot) -> u32 {
-    let latest = record.before(slot).rev().take(KEPT - 1);
+/// Flips among the last 20 results up to `slot`, which comes after `known`.
+fn flips(known: &[Slot], slot: Slot) -> u32 {
+    let latest = known.iter().copied().rev().take(KEPT - 1);
     let mut after = None;
     let mut count = 0;
     for outcome in std::iter::once(slot).chain(latest).map(Slot::outcome) {
