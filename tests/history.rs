@@ -11,6 +11,8 @@ mod twenty_runs;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::io::{Read as _, Write as _};
+    use std::process::Stdio;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -23,7 +25,7 @@ mod tests {
     use testwire::loki::entry::{Entry, EntrySink, Stream};
     use testwire::normalize::{Normalizer, RunInfo};
 
-    use super::binary::{Done, Scratch, run};
+    use super::binary::{Done, Scratch, run, start_as_set};
     use super::twenty_runs::{RUNS, Story, TESTS, check};
 
     /// An entry as `--output ndjson` prints it: labels and metadata together, and its line.
@@ -275,6 +277,57 @@ mod tests {
             "{}",
             done.err()
         );
+    }
+
+    #[test]
+    fn a_full_disk_costs_the_results_of_a_run_but_not_the_run_nor_what_was_kept_before() {
+        let scratch = Scratch::new();
+        change_of_b(&scratch, 1, "passed");
+        // The draft of the next file is on a device that is always full, until it is given up.
+        std::os::unix::fs::symlink("/dev/full", history_file(&scratch).with_extension("new")).unwrap();
+        let (change, done) = change_of_b(&scratch, 2, "failed");
+        let said = done.err().matches("cannot be kept for later ones").count();
+        assert_eq!((change.as_str(), said), ("new_failure", 1), "{}", done.err());
+        assert!(done.err().contains("No space left on device"), "{}", done.err());
+        let (change, done) = change_of_b(&scratch, 3, "failed");
+        assert_eq!((change.as_str(), done.err().contains("cannot be")), ("new_failure", false), "{}", done.err());
+        assert_eq!(change_of_b(&scratch, 4, "failed").0, "still_failing");
+    }
+
+    #[test]
+    fn a_process_that_is_killed_while_it_saves_leaves_the_history_as_it_was_and_locks_nobody_out() {
+        const TESTS: usize = 5_000;
+        let scratch = Scratch::new();
+        change_of_b(&scratch, 1, "passed");
+        let (file, before) = (history_file(&scratch), std::fs::read(history_file(&scratch)).unwrap());
+        // It waits for somebody who reads its draft, which is a pipe: so it is killed in the middle for sure.
+        let draft = file.with_extension("new");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &draft, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let end = |i: usize| {
+            format!("{{\"event\":\"test_finished\",\"test\":\"t{i}\",\"status\":\"passed\",\"time\":1795200150}}\n")
+        };
+        let begun = "{\"testwire\":1,\"event\":\"run_started\",\"runner\":\"custom\",\"time\":1795200150}\n";
+        let input = begun.to_owned() + &(0..TESTS).map(end).collect::<String>();
+        let mut command = scratch.testwire(["pipe", "--output", "none", "--project", "shop", "--run-id", "r2"]);
+        let mut killed = start_as_set(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()));
+        killed.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let pipe = draft.clone();
+        std::thread::spawn(move || {
+            let mut half = vec![0; 20_000];
+            let read = std::fs::File::open(pipe).and_then(|mut pipe| pipe.read_exact(&mut half).map(|()| pipe));
+            sender.send(read.map(|pipe| (pipe, half))).ok();
+        });
+        let (pipe, half) = receiver.recv_timeout(Duration::from_secs(80)).unwrap().unwrap();
+        drop(killed);
+        drop(pipe);
+        std::fs::remove_file(&draft).unwrap();
+        std::fs::write(&draft, half).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+        let (change, done) = change_of_b(&scratch, 3, "failed");
+        assert_eq!((change.as_str(), done.err().contains("cannot be")), ("new_failure", false), "{}", done.err());
+        assert_eq!(change_of_b(&scratch, 4, "failed").0, "still_failing");
     }
 
     #[test]

@@ -113,7 +113,11 @@ impl Memory for OnDisk {
     }
 
     fn arrived(&mut self) -> Option<Arc<Past>> {
-        self.arriving.as_ref()?.try_recv().ok()
+        let answer = self.arriving.as_ref()?.try_recv();
+        if !matches!(answer, Err(mpsc::TryRecvError::Empty)) {
+            self.arriving = None;
+        }
+        answer.ok()
     }
 
     fn keep(&mut self, results: &mut dyn Iterator<Item = Observed>, is_end: bool) {

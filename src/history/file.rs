@@ -17,6 +17,8 @@ use super::slot::Slot;
 const MAGIC: &[u8] = b"testwire history 1\n";
 const HEAD: u64 = MAGIC.len() as u64 + 1;
 const TAIL: u64 = 8;
+/// Bytes of a record before its slots, the last of which is their number.
+const RECORD: usize = 21;
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -77,24 +79,21 @@ impl Reader {
             let is_sound = (self.records, self.sum.clone().finalize()) == self.expected;
             return if is_sound { Ok(None) } else { Err(FileError::Damaged) };
         }
-        let mut bytes = [0; 21 + 8 * KEPT];
+        let mut bytes = [0; RECORD + 8 * KEPT];
         let cut = |error: io::Error| match error.kind() {
             io::ErrorKind::UnexpectedEof => FileError::Damaged,
             _ => FileError::Io(error),
         };
-        let (head, body) = bytes.split_at_mut(21);
-        self.input.read_exact(head).map_err(cut)?;
-        let kept = usize::from(head[20]);
-        let body = body.get_mut(..8 * kept).ok_or(FileError::Damaged)?;
+        self.input.read_exact(&mut bytes[..RECORD]).map_err(cut)?;
+        let length = RECORD + 8 * usize::from(bytes[RECORD - 1]);
+        let body = bytes.get_mut(RECORD..length).ok_or(FileError::Damaged)?;
         self.input.read_exact(body).map_err(cut)?;
-        self.sum.update(head);
-        self.sum.update(body);
-        let long = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes were cut out"));
-        let mut record = Record::new(long(&head[..8]));
-        let signature = long(&head[8..16]);
-        body.chunks_exact(8).for_each(|slot| record.insert(Slot(long(slot)), 0));
-        record.signature = signature;
-        record.first = u32::from_le_bytes(head[16..20].try_into().expect("four bytes were cut out"));
+        self.sum.update(&bytes[..length]);
+        let (words, _) = bytes[RECORD..length].as_chunks::<8>();
+        let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("a record has eight bytes there"));
+        let first = u32::from_le_bytes(*bytes[16..].first_chunk().expect("a record has four bytes there"));
+        let slots = words.iter().map(|word| Slot(u64::from_le_bytes(*word)));
+        let record = Record::stored(long(0), long(8), first, slots);
         if self.last.is_some_and(|last| last >= record.test) {
             return Err(FileError::Damaged);
         }
@@ -130,11 +129,15 @@ impl Writer {
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
         self.newest.push(record.last());
-        self.bytes(&record.test.to_le_bytes())?;
-        self.bytes(&record.signature.to_le_bytes())?;
-        self.bytes(&record.first.to_le_bytes())?;
-        self.bytes(&[record.slots().len() as u8])?;
-        record.slots().iter().try_for_each(|slot| self.bytes(&slot.0.to_le_bytes()))
+        // One piece: check sums of small ones are slow.
+        let mut bytes = [0; RECORD + 8 * KEPT];
+        bytes[..8].copy_from_slice(&record.test.to_le_bytes());
+        bytes[8..16].copy_from_slice(&record.signature.to_le_bytes());
+        bytes[16..20].copy_from_slice(&record.first.to_le_bytes());
+        bytes[RECORD - 1] = record.slots().len() as u8;
+        let (places, _) = bytes[RECORD..].as_chunks_mut::<8>();
+        places.iter_mut().zip(record.slots()).for_each(|(place, slot)| *place = slot.0.to_le_bytes());
+        self.bytes(&bytes[..RECORD + 8 * record.slots().len()])
     }
 
     fn end(mut self) -> io::Result<Vec<u32>> {

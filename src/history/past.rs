@@ -1,11 +1,12 @@
 //! Results of earlier runs, test by test, and what a result means beside them. Pure.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
-use super::slot::{Outcome, Slot, fnv1a};
+use super::slot::{Outcome, Slot, hash};
 
 /// Results that are kept of a test.
 pub const KEPT: usize = 20;
@@ -18,7 +19,7 @@ const LEAST_SLOWDOWN: Duration = Duration::from_millis(50);
 
 /// What stands for a test in the history: a hash of its id, the same on every machine and in every version.
 pub fn test_key(id: &str) -> u64 {
-    fnv1a(id.as_bytes().get(..MAX_ID).unwrap_or(id.as_bytes()))
+    hash(id.as_bytes().get(..MAX_ID).unwrap_or(id.as_bytes()))
 }
 
 /// What is known of one test.
@@ -31,13 +32,25 @@ pub struct Record {
     /// When it was first seen, as [`Slot::seconds`].
     pub first: u32,
     len: u8,
+    /// Code of the duration that is to be expected, for records of a [`Past`]; 0: not known.
+    expected: u16,
     slots: [Slot; KEPT],
 }
 
 impl Record {
     /// A test of which nothing has been seen.
     pub fn new(test: u64) -> Self {
-        Self { test, signature: 0, first: u32::MAX, len: 0, slots: [Slot::default(); KEPT] }
+        Self { test, signature: 0, first: u32::MAX, len: 0, expected: 0, slots: [Slot::default(); KEPT] }
+    }
+
+    /// A record as it was stored, with its slots in order. Of more than [`KEPT`] slots the rest is left out.
+    pub(super) fn stored(test: u64, signature: u64, first: u32, slots: impl Iterator<Item = Slot>) -> Self {
+        let mut record = Self { signature, first, ..Self::new(test) };
+        for (place, slot) in record.slots.iter_mut().zip(slots) {
+            *place = slot;
+            record.len += 1;
+        }
+        record
     }
 
     /// Its results, oldest first.
@@ -53,6 +66,7 @@ impl Record {
     /// Takes a result. A later result of the same run replaces an earlier one: only the final outcome counts.
     pub fn insert(&mut self, slot: Slot, signature: u64) {
         self.first = self.first.min(slot.seconds());
+        self.expected = 0;
         if let Some(at) = self.slots().iter().position(|known| known.tag() == slot.tag()) {
             if self.slots[at].seconds() > slot.seconds() {
                 return;
@@ -86,57 +100,73 @@ impl Record {
         }
     }
 
-    /// Results before `slot`, of other runs, oldest first.
-    fn before(&self, slot: Slot) -> impl DoubleEndedIterator<Item = Slot> + '_ {
-        let is_before = move |known: &Slot| known.tag() != slot.tag() && known.seconds() <= slot.seconds();
-        self.slots().iter().copied().filter(is_before)
+    /// What was known of the test before `slot`: its results of other runs that are not later.
+    fn before(&self, slot: Slot) -> Cow<'_, Self> {
+        let is_before = |known: &Slot| known.tag() != slot.tag() && known.seconds() <= slot.seconds();
+        // Nearly always that is all.
+        if self.slots().iter().all(is_before) {
+            return Cow::Borrowed(self);
+        }
+        let slots = self.slots().iter().copied().filter(is_before);
+        Cow::Owned(Self::stored(self.test, self.signature, self.first, slots))
     }
 
-    /// Durations of results that say how long the test takes, as codes, sorted: those of good ones, else of all.
-    fn durations(slots: impl Iterator<Item = Slot> + Clone) -> Durations {
-        let good = |slot: &Slot| slot.outcome().is_good() == Some(true);
-        let of = |slots: &mut dyn Iterator<Item = Slot>| {
+    /// Durations of results that say how long the test takes, as codes: those of good ones, else of all.
+    fn durations(&self) -> Durations {
+        let of = |is_good: bool| {
             let mut found = Durations { codes: [0; KEPT], len: 0 };
-            for code in slots.map(Slot::duration_code).filter(|code| *code > 0).take(KEPT) {
-                found.codes[found.len] = code;
+            let known = self.slots().iter().filter(|slot| slot.duration_code() > 0);
+            for slot in known.filter(|slot| slot.outcome().is_good() == Some(is_good)) {
+                found.codes[found.len] = slot.duration_code();
                 found.len += 1;
             }
-            found.codes[..found.len].sort_unstable();
             found
         };
-        let best = of(&mut slots.clone().filter(good));
-        if best.len > 0 { best } else { of(&mut slots.clone().filter(|slot| slot.outcome().is_good() == Some(false))) }
+        let best = of(true);
+        if best.len > 0 { best } else { of(false) }
     }
 
     /// How long it takes, by all that is known: the median of its durations.
     pub fn expected(&self) -> Option<Duration> {
-        Self::durations(self.slots().iter().copied()).median()
+        let code = if self.expected > 0 { self.expected } else { self.expected_code() };
+        (code > 0).then(|| Slot::decode_duration(code))
+    }
+
+    fn expected_code(&self) -> u16 {
+        self.durations().median_code().unwrap_or(0)
     }
 }
 
-/// Sorted codes of durations.
+/// Codes of durations.
 struct Durations {
     codes: [u16; KEPT],
     len: usize,
 }
 
 impl Durations {
-    fn median(&self) -> Option<Duration> {
-        self.codes[..self.len].get(self.len / 2).map(|code| Slot::decode_duration(*code))
+    fn median_code(&self) -> Option<u16> {
+        let mut codes = self.codes;
+        let codes = &mut codes[..self.len];
+        codes.sort_unstable();
+        codes.get(codes.len() / 2).copied()
     }
 
-    /// The longest duration that is nothing unusual: the median and five times the median distance from it, and at
-    /// least half as much again. `None` while there are too few to say.
-    fn usual(&self) -> Option<Duration> {
-        let median = self.median().filter(|_| self.len >= MIN_DURATIONS)?;
+    /// The longest duration that is nothing unusual beside the median: five times the median distance from it more, and at
+    /// least as much as [`unusual`]. `None` while there are too few to say.
+    fn usual(&self, median: Duration) -> Option<Duration> {
         let mut distances = [Duration::ZERO; KEPT];
         for (distance, code) in distances.iter_mut().zip(&self.codes[..self.len]) {
             *distance = Slot::decode_duration(*code).abs_diff(median);
         }
         distances[..self.len].sort_unstable();
         let spread = distances[self.len / 2] * 5;
-        Some(median + spread.max(median / 2).max(LEAST_SLOWDOWN))
+        (self.len >= MIN_DURATIONS).then(|| unusual(median).max(median + spread))
     }
+}
+
+/// The shortest duration that may be unusual for a test that takes `median`.
+fn unusual(median: Duration) -> Duration {
+    median + (median / 2).max(LEAST_SLOWDOWN)
 }
 
 /// What a result means beside those before it.
@@ -179,7 +209,9 @@ pub struct Past {
 
 impl Past {
     /// From records, one for each test.
-    pub fn new(records: Vec<Record>, is_whole: bool) -> Self {
+    pub fn new(mut records: Vec<Record>, is_whole: bool) -> Self {
+        // It is asked for when a test is announced, begins, and ends.
+        records.iter_mut().for_each(|record| record.expected = record.expected_code());
         let index = records.iter().zip(0..).map(|(record, at)| (record.test, at)).collect();
         Self { records, index, is_whole }
     }
@@ -231,11 +263,6 @@ impl Past {
         Self { is_whole: false, ..self.clone() }
     }
 
-    /// How long a test usually takes.
-    pub fn expected(&self, test: u64) -> Option<Duration> {
-        self.get(test)?.expected()
-    }
-
     /// How long a test takes of which nothing is known: the median of all tests.
     pub fn median_expected(&self) -> Option<Duration> {
         let mut all: Vec<Duration> = self.records.iter().filter_map(Record::expected).collect();
@@ -245,16 +272,21 @@ impl Past {
 
     /// What `slot`, the result of a test, means.
     pub fn judge(&self, test: u64, slot: Slot) -> Judgement {
+        self.judge_by(self.get(test), slot)
+    }
+
+    /// The same, beside what is known of the test.
+    pub fn judge_by(&self, record: Option<&Record>, slot: Slot) -> Judgement {
         let outcome = slot.outcome();
         let flip = u32::from(outcome == Outcome::Flaky);
         // Of the first run of all, nothing is new.
         if self.is_empty() {
             return Judgement { flaky_score: flip, ..Judgement::default() };
         }
-        let record = self.get(test);
-        let before = || record.into_iter().flat_map(|record| record.before(slot));
-        let last = before().rev().find_map(|known| known.outcome().is_good());
-        let previous = before().next_back().map(Slot::outcome);
+        let record = record.map(|record| record.before(slot));
+        let known = record.as_ref().map_or(&[][..], |record| record.slots());
+        let last = known.iter().rev().find_map(|known| known.outcome().is_good());
+        let previous = known.last().map(|known| known.outcome());
         let change = match (outcome.is_good(), last) {
             (Some(false), Some(false)) => Some(Change::StillFailing),
             (Some(false), Some(true)) => Some(Change::NewFailure),
@@ -263,25 +295,23 @@ impl Past {
             (_, _) if previous.is_none() && self.is_whole => Some(Change::NewTest),
             _ => None,
         };
-        let Some(record) = record else { return Judgement { change, flaky_score: flip, ..Judgement::default() } };
-        let durations = Record::durations(record.before(slot).collect::<Vec<_>>().into_iter());
-        let expected = durations.median();
-        let slower_by = durations
-            .usual()
-            .zip(expected)
-            .and_then(|(usual, expected)| (slot.duration() > usual).then(|| slot.duration() - expected));
-        Judgement { previous, change, expected, slower_by, flaky_score: flips(record, slot) }
+        let Some(record) = &record else { return Judgement { change, flaky_score: flip, ..Judgement::default() } };
+        let (expected, took) = (record.expected(), slot.duration());
+        // Few tests are slow enough for their spread to matter.
+        let slow = expected.filter(|expected| took > unusual(*expected));
+        let slower_by = slow.and_then(|expected| {
+            record.durations().usual(expected).filter(|usual| took > *usual).map(|_| took.saturating_sub(expected))
+        });
+        Judgement { previous, change, expected, slower_by, flaky_score: flips(known, slot) }
     }
 }
 
-/// Flips among the last 20 results up to `slot`.
-fn flips(record: &Record, slot: Slot) -> u32 {
-    let mut newest: [Option<Slot>; KEPT] = [None; KEPT];
-    let latest = record.before(slot).rev().take(KEPT - 1);
-    newest.iter_mut().zip(std::iter::once(slot).chain(latest)).for_each(|(place, known)| *place = Some(known));
+/// Flips among the last 20 results up to `slot`, which comes after `known`.
+fn flips(known: &[Slot], slot: Slot) -> u32 {
+    let latest = known.iter().copied().rev().take(KEPT - 1);
     let mut after = None;
     let mut count = 0;
-    for outcome in newest.into_iter().flatten().map(Slot::outcome) {
+    for outcome in std::iter::once(slot).chain(latest).map(Slot::outcome) {
         count += u32::from(outcome == Outcome::Flaky);
         if let Some(good) = outcome.is_good() {
             count += u32::from(after.is_some_and(|after| after != good));

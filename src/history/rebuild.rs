@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Handle;
@@ -41,6 +43,7 @@ pub struct Rebuilder {
     client: Client,
     runtime: Handle,
     baseline: String,
+    has_warned: Arc<AtomicBool>,
 }
 
 /// What came of it.
@@ -57,32 +60,54 @@ pub struct Rebuilt {
 impl Rebuilder {
     /// With `baseline` as the main branch; queries run on `runtime`.
     pub fn new(client: Client, runtime: Handle, baseline: String) -> Self {
-        Self { client, runtime, baseline }
+        Self { client, runtime, baseline, has_warned: Arc::default() }
     }
 
     /// Begins in the background; `done` gets what there is. It is not called if Loki gives nothing.
     pub(super) fn start(&self, run: Opening, done: impl FnOnce(Past) + Send + 'static) {
-        let Self { client, baseline, .. } = self.clone();
+        let Self { client, baseline, has_warned, .. } = self.clone();
         self.runtime.spawn(async move {
             let begun = Instant::now();
-            match rebuild(&client, &run, &baseline, BUDGET).await {
+            let (text, is_odd) = match rebuild(&client, &run, &baseline, BUDGET).await {
                 Ok(Rebuilt { past, runs, found }) => {
                     let (tests, took) = (past.len(), begun.elapsed());
-                    // It writes a file.
-                    tokio::task::spawn_blocking(move || done(past)).await.ok();
-                    if runs < found {
-                        tracing::warn!(
-                            "of {found} earlier runs Loki gave {runs} in {took:.1?}; what changed since is told by those"
-                        );
-                    } else {
-                        tracing::info!("{tests} tests of {runs} earlier runs are known from Loki, after {took:.1?}");
+                    if runs > 0 || found == 0 {
+                        // It writes a file.
+                        tokio::task::spawn_blocking(move || done(past)).await.ok();
                     }
+                    let text = match runs {
+                        0 if found > 0 => format!(
+                            "none of {found} earlier runs came from Loki in {took:.1?}, so what changed is not told"
+                        ),
+                        _ if runs < found => format!(
+                            "of {found} earlier runs Loki gave {runs} in {took:.1?}; what changed since is told by those"
+                        ),
+                        _ => format!("{tests} tests of {runs} earlier runs are known from Loki, after {took:.1?}"),
+                    };
+                    (text, runs < found)
                 }
                 Err(error) => {
-                    tracing::info!("nothing is known of earlier runs, so what changed is not told: {error}");
+                    let text = format!("nothing is known of earlier runs, so what changed is not told: {error}");
+                    (text, is_news(&error, begun.elapsed()))
                 }
+            };
+            // Once for each process: the next run will fare no better.
+            if is_odd && !has_warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!("{text}");
+            } else {
+                tracing::info!("{text}");
             }
         });
+    }
+}
+
+/// Whether a person should hear that Loki gave nothing. Where nobody listens, delivery says so; and who may only write is
+/// told that by `check`.
+fn is_news(error: &QueryError, took: Duration) -> bool {
+    match error {
+        QueryError::Connection(_) => took >= BUDGET,
+        QueryError::Status { status, .. } => *status >= 500,
+        _ => true,
     }
 }
 

@@ -22,6 +22,24 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// MurmurHash64A, little-endian words, no seed: <https://github.com/aappleby/smhasher/blob/master/src/MurmurHash2.cpp>. As
+/// fixed as FNV-1a, and several times as fast for what is as long as a test's id.
+pub fn hash(bytes: &[u8]) -> u64 {
+    const FACTOR: u64 = 0xc6a4_a793_5bd1_e995;
+    let mut hash = (bytes.len() as u64).wrapping_mul(FACTOR);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        let mixed = u64::from_le_bytes(*word).wrapping_mul(FACTOR);
+        hash = (hash ^ (mixed ^ mixed >> 47).wrapping_mul(FACTOR)).wrapping_mul(FACTOR);
+    }
+    if !rest.is_empty() {
+        let last = rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        hash = (hash ^ last).wrapping_mul(FACTOR);
+    }
+    hash = (hash ^ hash >> 47).wrapping_mul(FACTOR);
+    hash ^ hash >> 47
+}
+
 /// Result of a test over its attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -202,6 +220,13 @@ mod tests {
                 assert_eq!(seen, (1_795_200_000, 0x5_5555, outcome));
             }
         }
+    }
+
+    #[test]
+    fn what_stands_for_a_test_never_changes() {
+        // The second one is 55 bytes long: whole words and a rest.
+        let long = "example.com/app/internal/pkg000/TestHandler00001/case_1";
+        assert_eq!([hash(b""), hash(b"a"), hash(long.as_bytes())], [0, 0x0717_17d2_d36b_6b11, 0x61af_49ca_76e5_36d5]);
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! `X-Loki-Response-Encoding-Flags: categorize-labels` an entry carries its own metadata instead of a stream of its own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::limits::Limits;
 use super::push::{Client, brief};
@@ -224,6 +226,41 @@ impl Client {
     }
 }
 
+/// An entry of an answer: time, line and, with categorised labels, a third element, also if the entry has no metadata.
+struct Value {
+    time: String,
+    line: String,
+    metadata: Pairs,
+}
+
+/// By hand, because trying one shape after the other takes twice as long, and there are millions.
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        struct Own {
+            #[serde(rename = "structuredMetadata", default)]
+            metadata: Pairs,
+        }
+        struct Elements;
+        impl<'de> Visitor<'de> for Elements {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time, a line, and maybe metadata")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+                let time = elements.next_element()?.ok_or_else(|| Error::invalid_length(0, &self))?;
+                let line = elements.next_element()?.ok_or_else(|| Error::invalid_length(1, &self))?;
+                let own: Own = elements.next_element()?.unwrap_or_default();
+                while elements.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Value { time, line, metadata: own.metadata })
+            }
+        }
+        deserializer.deserialize_seq(Elements)
+    }
+}
+
 /// A log query's answer → its entries, oldest first.
 fn rows(text: &str) -> Result<Vec<Row>, QueryError> {
     #[derive(Deserialize)]
@@ -240,27 +277,12 @@ fn rows(text: &str) -> Result<Vec<Row>, QueryError> {
         stream: Pairs,
         values: Vec<Value>,
     }
-    /// With categorised labels each has a third element, also if the entry has no metadata.
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Value {
-        Own(String, String, Own),
-        Plain(String, String),
-    }
-    #[derive(Deserialize)]
-    struct Own {
-        #[serde(rename = "structuredMetadata", default)]
-        metadata: Pairs,
-    }
     let Answer { data: Data::Streams(streams) } = read(text)?;
     let mut rows = Vec::new();
     for Stream { stream, values } in streams {
         let labels = Arc::new(stream);
         for value in values {
-            let (time, line, metadata) = match value {
-                Value::Own(time, line, own) => (time, line, own.metadata),
-                Value::Plain(time, line) => (time, line, Pairs::new()),
-            };
+            let Value { time, line, metadata } = value;
             let time = time.parse().map_err(|_| QueryError::Format(format!("{time:?} is no time")))?;
             rows.push(Row { labels: Arc::clone(&labels), time: Timestamp(time), line, metadata });
         }

@@ -11,7 +11,7 @@ use super::text::prefix;
 use super::{RunInfo, known::Known};
 use crate::event::{Status, Timestamp};
 use crate::history::memory::{self, Key, Memory, Observed, Opening};
-use crate::history::past::{Change, Judgement, Past, test_key};
+use crate::history::past::{Change, Judgement, Past, Record, test_key};
 use crate::history::slot::{Outcome, Slot};
 use crate::names::{change, meta};
 
@@ -119,6 +119,8 @@ impl Changes {
         let others = records.filter(|record| !self.results.contains_key(&record.test));
         let expected = others.filter_map(|record| record.expected());
         self.others = expected.fold((0, 0.0), |(n, sum), expected| (n + 1, sum + expected.as_secs_f64()));
+        let tests = past.as_ref().map_or(0, |past| past.len());
+        self.results.reserve(tests.min(MAX_RESULTS).saturating_sub(self.results.len()));
         self.past = past;
     }
 
@@ -143,7 +145,7 @@ impl Changes {
 
     /// How long a test usually takes.
     pub(super) fn expected(&self, id: &str) -> Option<Duration> {
-        self.past.as_ref()?.expected(test_key(id))
+        self.past.as_ref()?.get(test_key(id))?.expected()
     }
 
     /// How long a test takes of which nothing is known.
@@ -176,13 +178,14 @@ impl Changes {
             (None, Some(before)) => Slot::new(time, self.tag, outcome, Some(before.slot.duration())),
             _ => Slot::new(time, self.tag, outcome, duration),
         };
+        let record = self.past.as_ref().and_then(|past| past.get(test));
         let judgement = match &self.past {
-            Some(past) => past.judge(test, slot),
-            None => Past::default().judge(test, slot),
+            Some(past) => past.judge_by(record, slot),
+            None => Past::default().judge_by(None, slot),
         };
         let signature = u64::from_str_radix(signature, 16).unwrap_or(0);
         if self.results.len() < MAX_RESULTS || before.is_some() {
-            if let (None, Some(expected)) = (before, self.past.as_ref().and_then(|past| past.expected(test))) {
+            if let (None, Some(expected)) = (before, record.and_then(Record::expected)) {
                 self.others = (self.others.0.saturating_sub(1), (self.others.1 - expected.as_secs_f64()).max(0.0));
             }
             let noted = Noted { slot, signature, change: judgement.change, is_known };

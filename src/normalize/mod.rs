@@ -235,9 +235,12 @@ impl Normalizer {
         let now = self.clock(event.time, now);
         let time = event.time.unwrap_or(now);
         self.start(time.min(now), out);
+        if let Fact::Log(log) = &event.fact {
+            return self.log(log, event.time.is_some(), time, out);
+        }
         self.take_history();
         match &event.fact {
-            Fact::Log(log) => return self.log(log, event.time.is_some(), time, out),
+            Fact::Log(_) => {}
             Fact::RunStarted(run) => {
                 self.verdict.started += 1;
                 self.run_started(run, time, out);

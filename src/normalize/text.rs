@@ -88,8 +88,11 @@ pub fn pieces(text: &str, max: usize) -> Vec<&str> {
 
 /// Milliseconds with three digits of fraction, without a trailing `.000`.
 pub(super) fn millis(duration: Duration) -> String {
-    let text = format!("{:.3}", duration.as_secs_f64() * 1e3);
-    text.strip_suffix(".000").map_or(text.clone(), str::to_owned)
+    let micros = (duration.as_nanos() + 500) / 1000;
+    match (micros / 1000, micros % 1000) {
+        (whole, 0) => whole.to_string(),
+        (whole, rest) => format!("{whole}.{rest:03}"),
+    }
 }
 
 #[cfg(test)]
