@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::beside::Beside;
+use super::super::beside::{Belongs, Beside};
 use super::Setup;
 use crate::decode::applog::Record;
 use crate::event::{Level, Timestamp};
@@ -30,7 +30,6 @@ pub(super) struct Pen {
     beside: Beside,
     files: HashMap<FileNumber, Sheet>,
     clock: Clock,
-    event_time: EventTime,
     batch: Batch,
     /// Number of the last batch.
     last_batch: u64,
@@ -83,7 +82,6 @@ impl Pen {
             beside: setup.beside.clone(),
             files: HashMap::new(),
             clock: Clock { seq: place.seq, micros: place.clock.0, same: place.clock.1 },
-            event_time: EventTime::default(),
             batch: Batch::default(),
             last_batch: place.number,
             last_at: place.at,
@@ -155,8 +153,7 @@ impl Pen {
         file: FileNumber,
         out: &'a mut dyn crate::pipeline::output::Output,
     ) -> Paper<'a> {
-        let Self { stream, limits, longest, metadata, beside, files, clock, event_time, batch, bytes, entries, .. } =
-            self;
+        let Self { stream, limits, longest, metadata, beside, files, clock, batch, bytes, entries, .. } = self;
         let sheet = files.entry(file).or_insert(Sheet { name: String::new(), last: None });
         Paper {
             file,
@@ -164,10 +161,9 @@ impl Pen {
             limits,
             longest: *longest,
             common: metadata,
-            beside,
+            beside: Some(&*beside).filter(|beside| !beside.is_empty()),
             sheet,
             clock,
-            event_time,
             batch,
             bytes,
             entries,
@@ -183,10 +179,10 @@ pub(super) struct Paper<'a> {
     limits: &'a Limits,
     longest: usize,
     common: &'a [(String, String)],
-    beside: &'a Beside,
+    /// `None` if no run is on.
+    beside: Option<&'a Beside>,
     sheet: &'a mut Sheet,
     clock: &'a mut Clock,
-    event_time: &'a mut EventTime,
     batch: &'a mut Batch,
     bytes: &'a mut usize,
     entries: &'a mut u64,
@@ -200,9 +196,15 @@ impl Paper<'_> {
         let own = record.time.map_or(read, |time| time.0);
         let usable = (read - PAST_NANOS..read + AHEAD_NANOS).contains(&own);
         let time = Timestamp(if usable { own } else { read });
-        let event_time = if usable { "" } else { self.event_time.write(own) };
-        let window = Window::new(record.time, record.resolution, Timestamp(read));
-        let belongs = self.beside.find(window, hints(record));
+        // A time that is not taken is to be seen; mostly it is, as the line begins with it.
+        let event_time = if usable || !record.is_runtimes { String::new() } else { rfc3339(own) };
+        let belongs = match self.beside {
+            None => Belongs::default(),
+            Some(beside) => {
+                let window = Window::new(record.time, record.resolution, Timestamp(read));
+                beside.find(window, hints(record))
+            }
+        };
         let level = record.level.unwrap_or(Level::Info).as_str();
         let mut metadata: Vec<(&str, &str)> = Vec::with_capacity(8);
         metadata.push((meta::LEVEL, level));
@@ -215,7 +217,7 @@ impl Paper<'_> {
         let fields = record.fields.iter().filter(|(name, _)| !found(name));
         metadata.extend(fields.map(|(name, value)| (*name, value.as_ref())));
         metadata.push((meta::FILE, &self.sheet.name));
-        metadata.push((meta::EVENT_TIME, event_time));
+        metadata.push((meta::EVENT_TIME, &event_time));
         metadata.retain(|(_, value)| !value.is_empty());
         fit(&mut metadata, self.limits);
         let before = self.clock.seq;
@@ -270,45 +272,6 @@ fn hints<'a>(record: &'a Record<'_>) -> Hints<'a> {
     hints
 }
 
-/// Writes times as RFC 3339 with microseconds. Those of a log are mostly in the same second as the one before.
-#[derive(Debug, Default)]
-struct EventTime {
-    second: Option<i64>,
-    /// `2026-11-20T10:04:43.` and then the digits and the zone.
-    text: String,
-    /// Length of what the second says.
-    whole: usize,
-}
-
-impl EventTime {
-    fn write(&mut self, nanos: i64) -> &str {
-        let second = nanos.div_euclid(1_000_000_000);
-        if self.second != Some(second) {
-            let time = chrono::DateTime::from_timestamp_nanos(nanos);
-            self.text = time.to_rfc3339_opts(chrono::SecondsFormat::Secs, false);
-            self.whole = self.text.find('+').unwrap_or(self.text.len());
-            self.second = Some(second);
-        }
-        self.text.truncate(self.whole);
-        self.text.push('.');
-        let micros = nanos.rem_euclid(1_000_000_000) / 1000;
-        let digits = [100_000, 10_000, 1000, 100, 10, 1];
-        self.text.extend(digits.map(|place| char::from(b'0' + (micros / place % 10) as u8)));
-        self.text.push('Z');
-        &self.text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn event_times_are_written_as_chrono_writes_them() {
-        let mut written = EventTime::default();
-        for nanos in [0, 999_999, 1_000_000, 1_795_176_000_017_000_123, 1_795_176_000_999_999_999, -1, -1_000_000_001] {
-            let time = chrono::DateTime::from_timestamp_nanos(nanos);
-            assert_eq!(written.write(nanos), time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
-        }
-    }
+fn rfc3339(nanos: i64) -> String {
+    chrono::DateTime::from_timestamp_nanos(nanos).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
