@@ -55,10 +55,11 @@ impl Following {
 
     /// The same by the daemon, whose settings name the log.
     pub(crate) fn by_the_daemon(script: impl Fn(&Push) -> Answer + Send + Sync + 'static) -> Self {
-        let following = Self::new(&["--listen", "127.0.0.1:0", "--tails-from", "logs.json"], script);
-        let logs = r#"{"source_log_tails": [{"path": "app.log"}], "tail": [{"path": "other.log"}]}"#;
+        let mut following = Self::new(&["--listen", "127.0.0.1:0", "--tails-from", "logs.json"], script);
+        following.command = "listen";
+        let logs = r#"{"tail": [{"path": "app.log"}], "source_log_tails": [{"path": "other.log"}]}"#;
         std::fs::write(following.path("logs.json"), logs).unwrap();
-        Self { command: "listen", ..following }
+        following
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
