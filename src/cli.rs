@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Begin, Env, Name, Place, Settings, TailSource, Typed};
+use crate::config::{Begin, Env, Place, Settings, TailSource, Typed};
 use crate::decode::Format;
 use crate::exit::Failure;
 
 mod examples;
+mod tail;
 mod typed;
 
+use tail::{Further, TailArgs};
 use typed::ListenTyped;
 
 /// What testwire shall do.
@@ -164,6 +166,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         tail: Vec<PathBuf>,
         #[command(flatten)]
+        further: Further,
+        #[command(flatten)]
         typed: Typed,
         /// The test command and its arguments, behind `--`
         #[arg(last = true, required = true, value_name = "CMD")]
@@ -186,6 +190,8 @@ enum Command {
         /// Ask a running daemon at the address whether it takes events, and end with 0 if so, else with 4
         #[arg(long)]
         health: bool,
+        #[command(flatten)]
+        further: Further,
         #[command(flatten)]
         typed: ListenTyped,
     },
@@ -333,21 +339,6 @@ struct PipeArgs {
     typed: Typed,
 }
 
-#[derive(Debug, Args)]
-struct TailArgs {
-    /// Files, directories and patterns such as 'logs/*.log'
-    #[arg(value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// Name of the log, for the label source [default: the first file's name without its ending]
-    #[arg(long, value_name = "NAME")]
-    source: Option<Name>,
-    /// Where files are begun that testwire does not know yet [default: start]
-    #[arg(long, value_name = "WHERE")]
-    from: Option<Begin>,
-    #[command(flatten)]
-    typed: Typed,
-}
-
 #[derive(Debug, Subcommand)]
 enum Dashboards {
     /// Write the dashboards into a directory, as JSON
@@ -396,22 +387,22 @@ where
     let cli = Cli::try_parse_from(args).map_err(|error| Refusal::CommandLine(with_dashes_tip(error)))?;
     let load = |typed: &Typed| Settings::load(typed, env, place).map(Box::new).map_err(Refusal::Settings);
     Ok(match cli.command {
-        Command::Run { no_inject, tail, typed, command } => {
+        Command::Run { no_inject, tail, further, typed, command } => {
             let source = |path: &PathBuf| TailSource::typed(std::slice::from_ref(path), None, Begin::End, place);
             let tails: Result<Vec<_>, _> = tail.iter().map(source).collect();
-            let tails = tails.map_err(|error| Refusal::Settings(error.into()))?.into_iter().flatten().collect();
+            let tails = tails.map_err(|error| Refusal::Settings(error.into()))?.into_iter().flatten();
+            let tails = tails.chain(further.tails(place)?).collect();
             Invocation::Run { settings: load(&typed)?, command, no_inject, tails }
         }
         Command::Pipe(PipeArgs { format, tee, no_fail, explain, typed }) => {
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail, explain }
         }
-        Command::Listen { health, typed: ListenTyped(typed) } => Invocation::Listen { settings: load(&typed)?, health },
-        Command::Tail(TailArgs { files, source, from, typed }) => {
-            let begin = from.unwrap_or_default();
-            let tails =
-                TailSource::typed(&files, source, begin, place).map_err(|error| Refusal::Settings(error.into()))?;
-            Invocation::Tail { settings: load(&typed)?, tails }
+        Command::Listen { health, further, typed: ListenTyped(typed) } => {
+            let mut settings = load(&typed)?;
+            settings.tails.extend(further.tails(place)?);
+            Invocation::Listen { settings, health }
         }
+        Command::Tail(args) => Invocation::Tail { tails: args.tails(place)?, settings: load(&args.typed)? },
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
         Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },

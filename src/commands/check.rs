@@ -244,7 +244,7 @@ async fn push(client: &Client, stream: &Arc<Stream>, time: Timestamp, id: &str) 
     encoder.entry(stream, &Entry { time, seq: 1, line: "CHECK by `testwire check`", metadata: &metadata });
     let chunk = encoder.take().pop()?;
     let body = Packer::default().body(stream, &[&chunk.entries]);
-    let (exit, text, hint) = match client.push(body.into()).await {
+    let (exit, text, hint) = match client.push(body).await {
         Outcome::Accepted => return None,
         Outcome::Refused { reason: Reason::DisallowedStructuredMetadata, answer, .. } => {
             return Some(("metadata", no_metadata(brief(&answer))));

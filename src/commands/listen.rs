@@ -18,7 +18,7 @@ use self::reload::{Reloading, rules};
 use super::events_file;
 use super::history::Earlier;
 use super::runs_kept::{common, restore, zone};
-use super::session::{output, run_info, side_output};
+use super::session::{output, run_info};
 use super::shipping::{Says, Shipping, eprint_line, limits};
 use super::tails::{Places, prepare};
 use crate::config::{Output as Destination, Settings};
@@ -79,7 +79,7 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
         .preparing(move |normalizer| earlier.prepare(normalizer))
         .with_beside(beside)
         .changing(changed);
-    let mut logs = logs.start(&name, || side_output(settings, shipping.as_ref()))?;
+    let mut logs = logs.start(&name, || output(settings, shipping.as_ref()))?;
     let mut report = start(hub, jobs, output(settings, shipping.as_ref()))?;
 
     let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));

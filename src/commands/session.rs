@@ -87,7 +87,7 @@ pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
 /// Where entries go.
 pub(super) fn output(settings: &Settings, shipping: Option<&Shipping>) -> Box<dyn Output> {
     match (shipping, settings.output) {
-        (Some(shipping), _) => Box::new(ToQueue::new(Arc::clone(&shipping.queue))),
+        (Some(shipping), _) => Box::new(ToQueue::new(Arc::clone(&shipping.queue)).sharing(&shipping.latest)),
         (None, Destination::Ndjson) => Box::new(ToNdjson::new(io::stdout())),
         (None, _) => Box::new(ToNothing),
     }

@@ -14,6 +14,7 @@ use crate::config::{Output as Destination, Settings};
 use crate::exit::{Exit, Failure};
 use crate::loki::limits::Limits;
 use crate::loki::push::{Client, Transport};
+use crate::pipeline::output::Latest;
 use crate::ship::{Drain, RejectedFiles, Shipper};
 use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
 
@@ -26,6 +27,8 @@ pub(super) struct Shipping {
     adoption: Adoption,
     pub(super) shipper: Shipper<DiskQueue>,
     pub(super) queue: Arc<DiskQueue>,
+    /// What its marks say.
+    pub(super) latest: Latest,
 }
 
 /// Speaks to the person, unless `--quiet`.
@@ -83,7 +86,7 @@ impl Shipping {
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
         let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings, limits));
         let state_dir = settings.state_dir.clone();
-        Ok(Self { state_dir, adoption: Adoption::start(settings, limits)?, shipper, queue })
+        Ok(Self { state_dir, adoption: Adoption::start(settings, limits)?, shipper, queue, latest: Latest::default() })
     }
 
     /// Removes the queue if nothing is left in it, and waits for what earlier processes left, up to `limit`.

@@ -1,9 +1,7 @@
 //! Followed logs of any command: what is configured → threads that follow.
 
-use std::collections::BTreeMap;
 use std::io::{self, PipeReader, PipeWriter};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -14,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::loki::limits::Limits;
 use crate::pipeline::beside::Beside;
 use crate::pipeline::output::{Mark, Output};
-use crate::pipeline::tail::{Marks, Setup, Tail, TailReport};
+use crate::pipeline::tail::{Setup, Tail, TailReport};
 use crate::source::tail::{self as follow, Journal, JournalError, Patterns, Saved, Spec};
 use crate::spool;
 
@@ -171,15 +169,13 @@ impl Prepared {
     pub(super) fn start(self, spool: &str, output: impl Fn() -> Box<dyn Output>) -> Result<Tails, Failure> {
         let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot follow logs").cause(&e);
         let (reader, stop) = io::pipe().map_err(failed)?;
-        let marks: Marks = Arc::new(Mutex::new(BTreeMap::new()));
         let mut threads = Vec::new();
         for (setup, journal) in self.0 {
             let reader = reader.try_clone().map_err(failed)?;
             let (sender, report) = oneshot::channel();
-            let (output, marks, spool) = (output(), Arc::clone(&marks), spool.to_owned());
+            let (output, spool) = (output(), spool.to_owned());
             let thread = std::thread::Builder::new().name("tail".into());
-            let thread =
-                thread.spawn(move || drop(sender.send(follow_one(setup, journal, output, marks, &spool, &reader))));
+            let thread = thread.spawn(move || drop(sender.send(follow_one(setup, journal, output, &spool, &reader))));
             threads.push((thread.map_err(failed)?, report));
         }
         Ok(Tails { stop: Some(stop), threads, sum: TailReport::default() })
@@ -190,11 +186,10 @@ fn follow_one(
     setup: Setup,
     journal: Option<(Journal, Saved)>,
     output: Box<dyn Output>,
-    marks: Marks,
     spool: &str,
     stop: &PipeReader,
 ) -> TailReport {
-    match Tail::begin(setup, journal, output, marks, spool) {
+    match Tail::begin(setup, journal, output, spool) {
         Ok(tail) => tail.run(stop),
         Err(error) => TailReport { error: Some(error), ..TailReport::default() },
     }

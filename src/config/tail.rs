@@ -182,6 +182,23 @@ impl TailSource {
         }
     }
 
+    /// Those of the file at `path`, which may be one of testwire or of RealtimeResults.
+    ///
+    /// # Errors
+    /// If it cannot be read, says nothing of logs, or as [`TailSource::parse`].
+    pub fn of_file(path: &Path) -> Result<Vec<Self>, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let tails = Self::parse(path, &std::fs::read_to_string(path).map_err(unreadable)?)?;
+        if tails.is_empty() {
+            let what = "the file of --tails-from names no log";
+            return Err(ConfigError::Conflict {
+                what,
+                hint: "it needs [[tail]], or source_log_tails of RealtimeResults",
+            });
+        }
+        Ok(tails)
+    }
+
     /// Those of the file `path`, which may be one of testwire or of RealtimeResults; other keys are not looked at.
     ///
     /// # Errors

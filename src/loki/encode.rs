@@ -117,19 +117,23 @@ impl EntrySink for Encoder {
 
         let out = &mut open.entries;
         out.reserve(if out.is_empty() { whole.max(open.hint) } else { whole });
-        put_key(out, TAG_2, body);
-        put_key(out, TAG_1, time);
-        out.push(TAG_1_VARINT);
-        encode_varint(seconds, out);
-        out.push(TAG_2_VARINT);
-        encode_varint(nanos, out);
-        put_key(out, TAG_2, entry.line.len());
+        let mut start = Small::default();
+        start.key(TAG_2, body);
+        start.key(TAG_1, time);
+        start.varint(TAG_1_VARINT, seconds);
+        start.varint(TAG_2_VARINT, nanos);
+        start.key(TAG_2, entry.line.len());
+        out.extend_from_slice(start.bytes());
         out.extend_from_slice(entry.line.as_bytes());
         for pair in entry.metadata {
-            put_key(out, TAG_3, pair_len(pair));
-            put_key(out, TAG_1, pair.0.len());
+            let mut start = Small::default();
+            start.key(TAG_3, pair_len(pair));
+            start.key(TAG_1, pair.0.len());
+            out.extend_from_slice(start.bytes());
             out.extend_from_slice(pair.0.as_bytes());
-            put_key(out, TAG_2, pair.1.len());
+            let mut middle = Small::default();
+            middle.key(TAG_2, pair.1.len());
+            out.extend_from_slice(middle.bytes());
             out.extend_from_slice(pair.1.as_bytes());
         }
         self.closed.extend(full);
@@ -182,23 +186,61 @@ fn put_key(out: &mut Vec<u8>, key: u8, len: usize) {
     encode_varint(len as u64, out);
 }
 
+/// Up to five keys with their numbers. They are put together here, because a growing vector asks at every byte whether it
+/// must grow.
+struct Small {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl Default for Small {
+    fn default() -> Self {
+        Self { bytes: [0; 64], len: 0 }
+    }
+}
+
+impl Small {
+    fn key(&mut self, key: u8, len: usize) {
+        self.varint(key, len as u64);
+    }
+
+    /// At most 11 bytes.
+    fn varint(&mut self, key: u8, mut value: u64) {
+        self.bytes[self.len] = key;
+        self.len += 1;
+        while value >= 0x80 {
+            self.bytes[self.len] = value as u8 | 0x80;
+            self.len += 1;
+            value >>= 7;
+        }
+        self.bytes[self.len] = value as u8;
+        self.len += 1;
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 /// Makes push bodies; keeps its buffers from one to the next.
 #[derive(Debug)]
 pub struct Packer {
     plain: Vec<u8>,
+    /// As long as the longest body could have become: what snappy does not fill is kept for the next one.
+    packed: Vec<u8>,
     snappy: snap::raw::Encoder,
 }
 
 impl Default for Packer {
     fn default() -> Self {
-        Self { plain: Vec::new(), snappy: snap::raw::Encoder::new() }
+        Self { plain: Vec::new(), packed: Vec::new(), snappy: snap::raw::Encoder::new() }
     }
 }
 
 impl Packer {
     /// The body of a push of these encoded entries to one stream. Together they must stay far below 4 GiB, which is
     /// all that snappy can say; pushes are about 1 MiB.
-    pub fn body(&mut self, stream: &Stream, parts: &[&[u8]]) -> Vec<u8> {
+    pub fn body(&mut self, stream: &Stream, parts: &[&[u8]]) -> Bytes {
         let labels = stream.selector();
         let entries: usize = parts.iter().map(|part| part.len()).sum();
         let adapter = bytes_field(labels.len()) + entries;
@@ -210,7 +252,13 @@ impl Packer {
         for part in parts {
             self.plain.extend_from_slice(part);
         }
-        self.snappy.compress_vec(&self.plain).expect("snappy takes all below 4 GiB")
+        let longest = snap::raw::max_compress_len(self.plain.len());
+        if self.packed.len() < longest {
+            self.packed.resize(longest, 0);
+        }
+        let len = self.snappy.compress(&self.plain, &mut self.packed).expect("snappy takes all below 4 GiB");
+        // A body waits for its answer, so that it holds what it needs and no more.
+        Bytes::copy_from_slice(&self.packed[..len])
     }
 }
 

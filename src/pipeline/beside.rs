@@ -52,6 +52,11 @@ impl Beside {
         beside
     }
 
+    /// True if no run is on.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// A run begins.
     pub fn join(&self, id: &str, running: SharedRunning) {
         self.lock().push(Run { id: id.into(), running });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -48,18 +48,53 @@ pub enum OutputError {
     Spool(#[from] SpoolError),
 }
 
+/// What the newest mark of a queue says, for those who write to it together: each mark says all that is true by then, as
+/// only the newest is kept. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Latest(Arc<Mutex<Places>>);
+
+/// The parts of a mark that outlive it.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    journal: Option<super::journal::Place>,
+    tails: BTreeMap<String, u64>,
+}
+
+impl Latest {
+    /// Gives the mark with what others have said before to `append`, and remembers it if that succeeds. Marks come into
+    /// the queue in the order in which they were made: nobody else appends meanwhile.
+    fn with<E>(&self, mut mark: Mark, append: impl FnOnce(Mark) -> Result<(), E>) -> Result<(), E> {
+        // What a panicking thread leaves is whole: it is changed at once.
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        mark.journal = mark.journal.or(places.journal);
+        let own = std::mem::replace(&mut mark.tails, places.tails.clone());
+        mark.tails.extend(own);
+        let next = Places { journal: mark.journal, tails: mark.tails.clone() };
+        append(mark)?;
+        *places = next;
+        Ok(())
+    }
+}
+
 /// `--output loki`: encodes entries and appends them to the queue.
 #[derive(Debug)]
 pub struct ToQueue<Q> {
     encoder: Encoder,
     queue: Arc<Q>,
     is_marking: bool,
+    latest: Latest,
 }
 
 impl<Q> ToQueue<Q> {
     /// Feeds `queue`.
     pub fn new(queue: Arc<Q>) -> Self {
-        Self { encoder: Encoder::default(), queue, is_marking: true }
+        Self { encoder: Encoder::default(), queue, is_marking: true, latest: Latest::default() }
+    }
+
+    /// The same with marks that say what the others of `latest` have said, too.
+    #[must_use]
+    pub fn sharing(self, latest: &Latest) -> Self {
+        Self { latest: latest.clone(), ..self }
     }
 
     /// Feeds a `queue` whose marks others write.
@@ -80,9 +115,12 @@ impl<Q: Queue> Output for ToQueue<Q> {
         if chunks.is_empty() {
             return Ok(());
         }
+        if !self.is_marking {
+            return Ok(self.queue.append(chunks, None)?);
+        }
         // Text and numbers cannot fail to become JSON.
-        let mark = self.is_marking.then(|| serde_json::to_vec(&mark()).ok()).flatten();
-        Ok(self.queue.append(chunks, mark)?)
+        let append = |mark: Mark| self.queue.append(chunks, serde_json::to_vec(&mark).ok());
+        Ok(self.latest.with(mark(), append)?)
     }
 }
 

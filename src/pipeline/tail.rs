@@ -8,7 +8,6 @@ mod pen;
 use std::collections::{BTreeMap, HashMap};
 use std::io::PipeReader;
 use std::os::fd::AsFd as _;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::pen::Pen;
@@ -66,9 +65,6 @@ pub struct Setup {
     pub beside: Beside,
 }
 
-/// Numbers of the last batches of all sources of a process, which each mark repeats.
-pub type Marks = Arc<Mutex<BTreeMap<String, u64>>>;
-
 /// What became of a source.
 #[derive(Debug, Default)]
 pub struct TailReport {
@@ -99,7 +95,6 @@ pub struct Tail {
     follower: Follower,
     journal: Option<Journal>,
     output: Box<dyn Output>,
-    marks: Marks,
     files: HashMap<FileNumber, Reading>,
     pen: Pen,
     report: TailReport,
@@ -122,7 +117,6 @@ impl Tail {
         setup: Setup,
         journal: Option<(Journal, Saved)>,
         output: Box<dyn Output>,
-        marks: Marks,
         spool: &str,
     ) -> Result<Self, TailError> {
         let (journal, saved) = journal.map_or_else(Default::default, |(journal, saved)| (Some(journal), saved));
@@ -137,7 +131,7 @@ impl Tail {
         ]);
         let pen = Pen::new(stream, &setup, &saved.place);
         let mut tail =
-            Self { setup, follower, journal, output, marks, files: HashMap::new(), pen, report: TailReport::default() };
+            Self { setup, follower, journal, output, files: HashMap::new(), pen, report: TailReport::default() };
         if let Some(journal) = &mut tail.journal {
             // What is in doubt must not be forgotten if this process dies as well.
             journal.begin(spool, &saved)?;
@@ -323,15 +317,12 @@ impl Tail {
         if let Some(journal) = &mut self.journal {
             journal.batch(&batch)?;
         }
-        let (key, marks) = (&self.setup.key, &self.marks);
+        let key = &self.setup.key;
         let mut mark = || {
-            let mut tails = marks.lock().expect("no holder of the lock panics").clone();
-            tails.insert(key.clone(), batch.number);
+            let tails = BTreeMap::from([(key.clone(), batch.number)]);
             Mark { run: Snapshot { ended: true, ..Snapshot::default() }, tails, ..Mark::default() }
         };
         self.output.flush(&mut mark)?;
-        // Only now: another source's mark must not say it before it is true.
-        marks.lock().expect("no holder of the lock panics").insert(key.clone(), batch.number);
         self.pen.handed_on();
         if let Some(journal) = &mut self.journal {
             journal.handed_on(&batch, self.pen.place())?;

@@ -6,6 +6,8 @@ use crate::loki::push::RetryClass;
 
 /// First and longest wait where Loki itself is likely to mend.
 const QUICK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+/// The same without a connection, which costs Loki nothing: what has waited is to arrive soon after Loki is back.
+const UNREACHED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// First and longest wait where a person must act; the longest is what that person will wait for.
 const SLOW: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
@@ -18,10 +20,10 @@ pub(super) fn delay(class: RetryClass, failures: u32, after: Option<Duration>, r
     }
     let (first, longest) = match class {
         RetryClass::Person => SLOW,
+        RetryClass::Connection => UNREACHED,
         RetryClass::RateLimited
         | RetryClass::Server
         | RetryClass::Timeout
-        | RetryClass::Connection
         | RetryClass::NotStored
         | RetryClass::Local => QUICK,
     };
@@ -42,6 +44,12 @@ mod tests {
         assert_eq!(whole(10), Duration::from_secs(30));
         assert_eq!(whole(u32::MAX), Duration::from_secs(30));
         assert_eq!(delay(RetryClass::Timeout, 1, None, 0.0), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn a_loki_that_cannot_be_reached_is_looked_for_every_two_seconds() {
+        assert_eq!(delay(RetryClass::Connection, 1, None, 1.0), Duration::from_millis(100));
+        assert_eq!(delay(RetryClass::Connection, 20, None, 1.0), Duration::from_secs(2));
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
             work.accepted();
             return None;
         }
-        let body = Bytes::from(self.pack(stream, &parts));
+        let body = self.pack(stream, &parts);
         drop(parts);
         let wire = body.len();
         let flight = Flight::start(&self.stats);
@@ -218,7 +218,7 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         None
     }
 
-    fn pack(&self, stream: &Stream, parts: &[&[u8]]) -> Vec<u8> {
+    fn pack(&self, stream: &Stream, parts: &[&[u8]]) -> Bytes {
         let packers = || self.packers.lock().expect("no holder of the lock panics");
         let mut packer = packers().pop().unwrap_or_default();
         let body = packer.body(stream, parts);

@@ -125,9 +125,31 @@ async fn record(loki: &Loki, project: &str, scratch: &Scratch, format: Format, e
                 [("service_name", project), ("env", "local"), ("runner", "app"), ("kind", "log"), ("source", source)];
             let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
             push(loki, &labels, time, &text, &metadata).await;
-            let behind = text.rsplit_once("by").unwrap().1;
-            let test = behind.trim_start_matches(['=', '"', ':', ' ']).trim_end_matches(['}', '"']).to_owned();
-            truth.entry(test).or_default().push(text);
+            truth.entry(writer(&text)).or_default().push(text);
+        }
+    }
+    truth
+}
+
+/// The test that wrote a record.
+fn writer(text: &str) -> String {
+    let behind = text.rsplit_once("by").unwrap().1;
+    behind.trim_start_matches(['=', '"', ':', ' ']).trim_end_matches(['}', '"']).to_owned()
+}
+
+/// Runs a command under testwire, which follows the logs beside it, and returns which lines each test wrote.
+fn follow(loki: &Loki, project: &str, scratch: &Scratch, tails: &[&str], command: &[&str], rules: &Rules) -> Truth {
+    scratch.add("shop.py", SHOP);
+    let options = ["run", "--loki-url", loki.url(), "--project", project, "--quiet"];
+    let arguments = options.iter().chain(tails).chain(&["--"]).chain(command);
+    let mut testwire = Scratch::with_runners(scratch.testwire(arguments));
+    testwire.env("LOGS", scratch.work()).env("PYTHONPATH", scratch.work());
+    let done = run(&mut testwire, b"");
+    assert!(done.code != 0 && done.code < 100, "{}{}", done.out(), done.err());
+    let mut truth = Truth::new();
+    for source in ["shop", "audit"] {
+        for (_, text, _) in records(&scratch.work().join(format!("{source}.log")), rules, &Beside::default()) {
+            truth.entry(writer(&text)).or_default().push(text);
         }
     }
     truth
@@ -197,7 +219,9 @@ async fn assert_dashboard(loki: &Loki, project: &str, truth: &Truth, failures: u
             lines
         };
         let expected = truth.get(test).unwrap_or_else(|| panic!("{test} is not among {:?}", truth.keys()));
-        let lines = sorted(lines.into_iter().map(|row| row.line).collect());
+        // A run's own output is there too.
+        let of_logs = lines.into_iter().filter(|row| matches!(row.get("source"), "shop" | "audit"));
+        let lines = sorted(of_logs.map(|row| row.line).collect());
         assert_eq!(lines, sorted(expected.clone()), "{test}\n{expr}");
         println!("{test}: its {} records and no others", lines.len());
     }
@@ -227,4 +251,31 @@ async fn the_dashboard_gives_failed_tests_of_parallel_workers_their_own_lines() 
     let truth = record(loki, &project, &scratch, Format::Pytest, &events, &rules).await;
     assert_eq!(truth.values().map(Vec::len).collect::<Vec<_>>(), [6; 12]);
     assert_dashboard(loki, &project, &truth, 2).await;
+}
+
+#[tokio::test]
+async fn a_robot_test_that_fails_has_its_lines_of_two_logs_that_were_followed_while_it_ran() {
+    let loki = Loki::get();
+    let (project, scratch) = (unique_project("live-robot"), Scratch::new());
+    scratch.add("till.robot", ROBOT);
+    let robot = ["robot", "--output", "NONE", "--log", "NONE", "--report", "NONE", "till.robot"];
+    let tails = ["--tail", "shop.log", "--tail", "audit.log"];
+    let truth = follow(loki, &project, &scratch, &tails, &robot, &Rules::default());
+    assert_eq!(truth.values().map(Vec::len).collect::<Vec<_>>(), [8, 4, 4]);
+    assert_dashboard(loki, &project, &truth, 2).await;
+}
+
+#[tokio::test]
+async fn tests_of_parallel_workers_that_fail_have_their_lines_of_two_logs_that_were_followed_while_they_ran() {
+    let loki = Loki::get();
+    let (project, scratch) = (unique_project("live-pytest"), Scratch::new());
+    scratch.add("test_shop.py", PYTEST);
+    let tail = |name: &str| format!("[[tail]]\npath = \"{name}.log\"\nworker = '\\b(gw\\d+)\\b'\n");
+    scratch.add("logs.toml", &(tail("shop") + &tail("audit")));
+    let worker = regex::bytes::Regex::new(r"\b(gw\d+)\b").unwrap();
+    let rules = Rules { worker: Some(worker), ..Rules::default() };
+    let pytest = ["pytest", "-p", "no:cacheprovider", "-n", "3"];
+    let truth = follow(loki, &project, &scratch, &["--tails-from", "logs.toml"], &pytest, &rules);
+    assert_eq!(truth.values().map(Vec::len).collect::<Vec<_>>(), [6; 12]);
+    assert_dashboard(loki, &project, &truth, 6).await;
 }

@@ -23,6 +23,7 @@ pub(crate) struct Following {
     /// What was stored by Lokis that are gone.
     before: Vec<(i64, String, String)>,
     arguments: Vec<String>,
+    command: &'static str,
     child: Option<Child>,
     written: u64,
 }
@@ -48,7 +49,17 @@ impl Following {
         let directory = tempfile::tempdir().unwrap();
         let arguments = if arguments.is_empty() { &["app.log"] } else { arguments };
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
-        Self { runtime, directory, address, loki: Some(loki), before: Vec::new(), arguments, child: None, written: 0 }
+        let (before, command) = (Vec::new(), "tail");
+        Self { runtime, directory, address, loki: Some(loki), before, arguments, command, child: None, written: 0 }
+    }
+
+    /// The same by the daemon, whose settings name the log.
+    pub(crate) fn by_the_daemon(script: impl Fn(&Push) -> Answer + Send + Sync + 'static) -> Self {
+        let mut following = Self::new(&["--listen", "127.0.0.1:0", "--tails-from", "logs.json"], script);
+        following.command = "listen";
+        let logs = r#"{"tail": [{"path": "app.log"}], "source_log_tails": [{"path": "other.log"}]}"#;
+        std::fs::write(following.path("logs.json"), logs).unwrap();
+        following
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -59,7 +70,7 @@ impl Following {
         let state = self.path("state");
         let mut command = Command::new(env!("CARGO_BIN_EXE_testwire"));
         command.current_dir(self.directory.path()).env_clear();
-        command.args(["tail", "--project", "shop", "--drain-timeout", "60s", "--quiet", "--loki-url"]);
+        command.args([self.command, "--project", "shop", "--drain-timeout", "60s", "--quiet", "--loki-url"]);
         command.arg(format!("http://{}", self.address)).arg("--state-dir").arg(state).args(&self.arguments);
         let log = OpenOptions::new().create(true).append(true).open(self.path("testwire.err")).unwrap();
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
@@ -144,6 +155,13 @@ impl Following {
     /// How many lines with a number are stored, each counted once.
     pub(crate) fn arrived(&self) -> u64 {
         self.stored().iter().filter_map(|(_, _, line)| number(line)).collect::<BTreeSet<u64>>().len() as u64
+    }
+
+    /// What is kept of the places in files.
+    pub(crate) fn journals(&self) -> String {
+        let journals = std::fs::read_dir(self.path("state/tail")).into_iter().flatten().flatten();
+        let texts = journals.filter_map(|journal| std::fs::read_to_string(journal.path()).ok());
+        texts.collect()
     }
 
     /// Waits until so many lines have arrived.

@@ -90,3 +90,38 @@ fn a_sink_that_stores_and_says_that_it_did_not_gets_identical_entries_again() {
     let row = following.whole("answers lost");
     assert!(row.identical > 0, "{row:?}");
 }
+
+#[test]
+fn a_daemon_that_is_killed_does_not_make_again_what_its_spool_has() {
+    let mut following = Following::by_the_daemon(good);
+    following.start();
+    following.write("app.log", 1000);
+    following.until(1000);
+    following.sink_down();
+    following.write("app.log", 20_000);
+    let size = std::fs::metadata(following.path("app.log")).unwrap().len();
+    following.until_true("all is read", |following| following.journals().contains(&format!("\"to\":{size},")));
+    following.kill();
+    following.start();
+    following.sink_up();
+    following.until(following.written());
+    let row = following.whole("daemon: sink down, SIGKILL meanwhile");
+    assert_eq!(row.identical, 0, "{row:?}");
+}
+
+#[test]
+fn a_daemon_that_is_killed_again_and_again_loses_nothing() {
+    let mut following = Following::by_the_daemon(good);
+    following.start();
+    following.write("app.log", 10);
+    following.until(10);
+    for kill in 0..8_u64 {
+        following.write("app.log", 1000);
+        std::thread::sleep(Duration::from_millis(10 + 61 * kill % 400));
+        following.write("app.log", 1000);
+        following.kill();
+        following.start();
+    }
+    following.until(following.written());
+    following.whole("daemon: SIGKILL, 8 times");
+}

@@ -55,6 +55,8 @@ pub struct Record<'a> {
     /// How finely `time` is written, in nanoseconds: a billion for whole seconds. It was written in
     /// `time .. time + resolution`.
     pub resolution: i64,
+    /// True if the time stands in no line: the container runtime gave it.
+    pub is_runtimes: bool,
     /// Severity, if it says so.
     pub level: Option<Level>,
     /// Further metadata, by the names of [`crate::names::meta`]: `test`, `worker`, `trace_id`, `stream`.
@@ -240,5 +242,6 @@ fn give(
     // Checking is several times as fast as replacing, and nearly all lines are in UTF-8.
     let text = std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
     let text = redactor.redact(text);
-    out(Record { range, text, time: head.time, resolution: head.resolution, level, fields });
+    let Head { time, resolution, is_runtimes, .. } = *head;
+    out(Record { range, text, time, resolution, is_runtimes, level, fields });
 }

@@ -21,6 +21,8 @@ pub(super) struct Head {
     pub(super) level: Option<Level>,
     /// True if the application wrote the time itself.
     pub(super) is_own_time: bool,
+    /// True if the container runtime wrote it.
+    pub(super) is_runtimes: bool,
 }
 
 /// How a record begins.
@@ -113,7 +115,8 @@ impl Reader {
             time = self.clock.instant(&runtime, read_at);
             resolution = runtime.resolution;
         }
-        Head { time, resolution, level, is_own_time }
+        let is_runtimes = time.is_some() && !is_own_time;
+        Head { time, resolution, level, is_own_time, is_runtimes }
     }
 
     /// The time that the configured pattern finds, and how finely it is written.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::beside::Beside;
+use super::super::beside::{Belongs, Beside};
 use super::Setup;
 use crate::decode::applog::Record;
 use crate::event::{Level, Timestamp};
@@ -161,7 +161,7 @@ impl Pen {
             limits,
             longest: *longest,
             common: metadata,
-            beside,
+            beside: Some(&*beside).filter(|beside| !beside.is_empty()),
             sheet,
             clock,
             batch,
@@ -179,7 +179,8 @@ pub(super) struct Paper<'a> {
     limits: &'a Limits,
     longest: usize,
     common: &'a [(String, String)],
-    beside: &'a Beside,
+    /// `None` if no run is on.
+    beside: Option<&'a Beside>,
     sheet: &'a mut Sheet,
     clock: &'a mut Clock,
     batch: &'a mut Batch,
@@ -195,9 +196,15 @@ impl Paper<'_> {
         let own = record.time.map_or(read, |time| time.0);
         let usable = (read - PAST_NANOS..read + AHEAD_NANOS).contains(&own);
         let time = Timestamp(if usable { own } else { read });
-        let event_time = if usable { String::new() } else { rfc3339(own) };
-        let window = Window::new(record.time, record.resolution, Timestamp(read));
-        let belongs = self.beside.find(window, hints(record));
+        // A time that is not taken is to be seen; mostly it is, as the line begins with it.
+        let event_time = if usable || !record.is_runtimes { String::new() } else { rfc3339(own) };
+        let belongs = match self.beside {
+            None => Belongs::default(),
+            Some(beside) => {
+                let window = Window::new(record.time, record.resolution, Timestamp(read));
+                beside.find(window, hints(record))
+            }
+        };
         let level = record.level.unwrap_or(Level::Info).as_str();
         let mut metadata: Vec<(&str, &str)> = Vec::with_capacity(8);
         metadata.push((meta::LEVEL, level));
