@@ -22,7 +22,7 @@ use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
 use crate::pipeline::tail::TailReport;
 use crate::ship::DeliveryState;
-use crate::spool::Queue as _;
+use crate::spool::{DiskQueue, Queue as _};
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,13 @@ pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
 
 /// Where entries go.
 pub(super) fn output(settings: &Settings, shipping: Option<&Shipping>) -> Box<dyn Output> {
-    match (shipping, settings.output) {
-        (Some(shipping), _) => Box::new(ToQueue::new(Arc::clone(&shipping.queue))),
+    output_to(settings, shipping.map(|shipping| &shipping.queue))
+}
+
+/// The same for a queue that is not shipped yet.
+pub(super) fn output_to(settings: &Settings, queue: Option<&Arc<DiskQueue>>) -> Box<dyn Output> {
+    match (queue, settings.output) {
+        (Some(queue), _) => Box::new(ToQueue::new(Arc::clone(queue))),
         (None, Destination::Ndjson) => Box::new(ToNdjson::new(io::stdout())),
         (None, _) => Box::new(ToNothing),
     }

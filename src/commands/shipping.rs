@@ -71,15 +71,32 @@ pub(super) async fn limits(settings: &Settings) -> Limits {
     }
 }
 
+/// Makes a queue.
+///
+/// # Errors
+/// If its directory cannot be made.
+pub(super) fn queue(settings: &Settings, name: &str) -> Result<Arc<DiskQueue>, Failure> {
+    let dir = spool::folder(&settings.state_dir).join(name);
+    Ok(Arc::new(DiskQueue::create(&dir, spool_settings(settings)).map_err(unusable)?))
+}
+
 impl Shipping {
     /// Makes the spool and begins to ship.
     ///
     /// # Errors
     /// If the client or the spool cannot be made.
     pub(super) fn start(settings: &Settings, name: &str, limits: &Limits) -> Result<Self, Failure> {
+        // Secrets that cannot be read leave no spool behind.
+        client(settings)?;
+        Self::of(queue(settings, name)?, settings, limits)
+    }
+
+    /// Begins to ship what is in a queue.
+    ///
+    /// # Errors
+    /// If the client cannot be made.
+    pub(super) fn of(queue: Arc<DiskQueue>, settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
-        let dir = spool::folder(&settings.state_dir).join(name);
-        let queue = Arc::new(DiskQueue::create(&dir, spool_settings(settings)).map_err(unusable)?);
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
         let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings, limits));
         let state_dir = settings.state_dir.clone();
