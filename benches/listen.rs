@@ -1,18 +1,29 @@
-//! Load on `testwire listen`: one connection an event from 200 clients at a time, for 20 s on loopback, with a Loki that
-//! takes everything. Prints events/s, the times of the answers, memory, and whether every event came out.
+//! Load on `testwire listen`: one connection an event, from 200 clients at a time that ask again as soon as they are
+//! answered, and then from clients that come at a fixed rate whatever becomes of the others. On loopback, 60 s each. Prints
+//! events/s, the times of the answers, memory, the processor time of the threads, and whether every event came out.
+//!
+//! `LOKI_URL` names a real Loki; then `testwire audit` proves for each run that nothing is missing or doubled. Else a
+//! server takes everything. `LISTEN_SECONDS` and `LISTEN_RATE` (events/s of the second part, 5000) change the load.
 #![expect(clippy::unwrap_used, reason = "a bench ends by panicking")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Semaphore;
 
 const CLIENTS: u64 = 200;
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 60;
+/// Events a second of clients that come by themselves.
+const RATE: u64 = 5_000;
+/// More connections than this are not made at a time: the daemon is overloaded then.
+const MOST_OPEN: usize = 5_000;
 /// Events of so many runs at a time.
 const RUNS: u64 = 10;
 
@@ -27,15 +38,26 @@ fn main() {
 
 struct Daemon {
     child: Child,
-    address: std::net::SocketAddr,
-    _state: tempfile::TempDir,
+    address: SocketAddr,
+    state: tempfile::TempDir,
 }
 
 impl Daemon {
     fn start(loki: &str) -> Self {
         let state = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_testwire"))
-            .args(["listen", "--listen", "127.0.0.1:0", "--loki-url", loki, "--state-dir"])
+            .args([
+                "listen",
+                "--listen",
+                "127.0.0.1:0",
+                "--loki-url",
+                loki,
+                "--project",
+                "bench",
+                "--run-timeout",
+                "5s",
+            ])
+            .arg("--state-dir")
             .arg(state.path())
             .stderr(Stdio::piped())
             .spawn()
@@ -43,13 +65,53 @@ impl Daemon {
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().rsplit('/').next().unwrap().parse().unwrap();
-        Self { child, address, _state: state }
+        Self { child, address, state }
     }
 
     fn kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Memory, and what each kind of thread took of a processor since the start of the daemon, in seconds.
+    fn print_costs(&self, duration: Duration) {
+        let mut threads: BTreeMap<String, f64> = BTreeMap::new();
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap() {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            let Some((head, rest)) = stat.rsplit_once(')') else { continue };
+            let ticks: f64 = rest.split_whitespace().skip(11).take(2).map(|text| text.parse::<f64>().unwrap()).sum();
+            let name = head.split_once('(').unwrap().1.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+            *threads.entry(name.to_owned()).or_default() += ticks / 100.0;
+        }
+        println!(
+            "  RSS {} KiB, peak {} KiB; in parts of {duration:.0?}: {threads:.1?} s",
+            self.kib("VmRSS:"),
+            self.kib("VmHWM:")
+        );
+    }
+
+    /// Waits for the runs' end, which comes when nothing was heard of them, and has them proved.
+    async fn audit(&self, loki: &str, parts: &[String]) {
+        let mut wrong = 0;
+        for part in parts {
+            for run in 0..RUNS {
+                let begun = Instant::now();
+                let mut audited = false;
+                while !audited && begun.elapsed() < Duration::from_secs(60) {
+                    let mut command = Command::new(env!("CARGO_BIN_EXE_testwire"));
+                    command.args(["audit", &format!("{part}-{run}"), "--project", "bench", "--loki-url", loki]);
+                    let done = command.arg("--state-dir").arg(self.state.path()).output().unwrap();
+                    audited = done.status.success();
+                    if !audited {
+                        tokio::time::sleep(Duration::from_secs(2)).await;
+                    }
+                }
+                wrong += u64::from(!audited);
+            }
+        }
+        println!("audit: {} of {} runs whole", parts.len() as u64 * RUNS - wrong, parts.len() as u64 * RUNS);
+        assert_eq!(wrong, 0);
     }
 }
 
@@ -60,67 +122,135 @@ impl Drop for Daemon {
     }
 }
 
-async fn measure() {
-    let loki = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", loki.local_addr().unwrap());
-    tokio::spawn(take_everything(loki));
-    let daemon = Arc::new(Daemon::start(&url));
-    let (stop, sent, failed) =
-        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let begun = Instant::now();
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| {
-            let (daemon, stop, sent, failed) =
-                (Arc::clone(&daemon), Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&failed));
-            tokio::spawn(async move {
-                let mut times = Vec::new();
-                while !stop.load(Relaxed) {
-                    let number = sent.fetch_add(1, Relaxed);
-                    let asked = Instant::now();
-                    match post(daemon.address, client, number).await {
-                        Ok(204) => times.push(asked.elapsed()),
-                        other => {
-                            if failed.fetch_add(1, Relaxed) < 5 {
-                                eprintln!("{other:?}");
-                            }
-                        }
-                    }
+/// What became of the requests.
+#[derive(Default)]
+struct Seen {
+    times: Mutex<Vec<Duration>>,
+    failed: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Seen {
+    /// Posts an event. `since`: when it should have been posted.
+    async fn post(&self, address: SocketAddr, part: &str, client: u64, since: Instant) {
+        let number = self.sent.fetch_add(1, Relaxed);
+        match post(address, part, client, number).await {
+            Ok(204) => self.times.lock().unwrap().push(since.elapsed()),
+            other => {
+                if self.failed.fetch_add(1, Relaxed) < 5 {
+                    eprintln!("{other:?}");
                 }
-                times
-            })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
-    stop.store(true, Relaxed);
-    let mut times = Vec::new();
-    for client in clients {
-        times.extend(client.await.unwrap());
+            }
+        }
     }
-    let took = begun.elapsed();
-    times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    println!("{CLIENTS} clients, {:.0} s, one connection an event", took.as_secs_f64());
-    println!("{:.0} events/s, {} failed", times.len() as f64 / took.as_secs_f64(), failed.load(Relaxed));
-    println!("answers: p50 {:.1?}, p99 {:.1?}, p99.9 {:.1?}, slowest {:.1?}", at(0.5), at(0.99), at(0.999), at(1.0));
-    println!("RSS {} KiB, peak {} KiB", daemon.kib("VmRSS:"), daemon.kib("VmHWM:"));
-    // The start and the end of each test, and some of the runs.
-    let expected = 2 * times.len() as u64;
+
+    fn print(&self, what: &str, took: Duration) -> u64 {
+        let mut times = self.times.lock().unwrap();
+        times.sort_unstable();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        let rate = times.len() as f64 / took.as_secs_f64();
+        println!("{what}, {:.0} s: {rate:.0} events/s, {} failed", took.as_secs_f64(), self.failed.load(Relaxed));
+        println!(
+            "  answers: p50 {:.1?}, p99 {:.1?}, p99.9 {:.1?}, slowest {:.1?}",
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0)
+        );
+        assert_eq!(self.failed.load(Relaxed), 0);
+        times.len() as u64
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+async fn measure() {
+    let real = std::env::var("LOKI_URL").ok();
+    let url = match &real {
+        Some(url) => url.clone(),
+        None => {
+            let loki = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", loki.local_addr().unwrap());
+            tokio::spawn(take_everything(loki));
+            url
+        }
+    };
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+    println!("load before: {}", load.trim());
+    let daemon = Daemon::start(&url);
+    let duration = Duration::from_secs(number("LISTEN_SECONDS", SECONDS));
+    // Ids that no earlier bench gave to the same Loki.
+    let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let parts = [format!("closed-{stamp}"), format!("open-{stamp}")];
+    let mut events = closed(&daemon, &parts[0], duration).await;
+    daemon.print_costs(duration);
+    events += open(&daemon, &parts[1], duration).await;
+    daemon.print_costs(duration);
+    // The end of each test, and some of the runs.
     let waited = Instant::now();
     let mut pushed = 0;
-    while pushed < expected && waited.elapsed() < Duration::from_secs(30) {
+    while pushed < events && waited.elapsed() < Duration::from_secs(120) {
         pushed = metric(&daemon, "testwire_pushed_entries_total").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    println!("{pushed} entries pushed, at least {expected} expected");
-    assert!(pushed >= expected && failed.load(Relaxed) == 0);
+    println!("{pushed} entries pushed, at least {events} expected");
+    assert!(pushed >= events);
+    if let Some(url) = real {
+        daemon.audit(&url, &parts).await;
+    }
 }
 
-async fn post(address: std::net::SocketAddr, client: u64, number: u64) -> std::io::Result<u16> {
+/// As many clients as there are, each with its next event when the last is answered.
+async fn closed(daemon: &Daemon, part: &str, duration: Duration) -> u64 {
+    let (seen, begun, address) = (Arc::new(Seen::default()), Instant::now(), daemon.address);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (seen, part) = (Arc::clone(&seen), part.to_owned());
+            tokio::spawn(async move {
+                while begun.elapsed() < duration {
+                    seen.post(address, &part, client, Instant::now()).await;
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    seen.print(&format!("{CLIENTS} clients in a closed loop"), begun.elapsed())
+}
+
+/// Clients that come at a fixed rate. Their times count from when they should have come.
+async fn open(daemon: &Daemon, part: &str, duration: Duration) -> u64 {
+    let (seen, begun, address) = (Arc::new(Seen::default()), Instant::now(), daemon.address);
+    let (rate, slots) = (number("LISTEN_RATE", RATE), Arc::new(Semaphore::new(MOST_OPEN)));
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
+    let mut came = 0;
+    while begun.elapsed() < duration {
+        tick.tick().await;
+        let due = (begun.elapsed().as_secs_f64() * rate as f64) as u64;
+        while came < due {
+            let since = begun + Duration::from_secs_f64(came as f64 / rate as f64);
+            let slot = Arc::clone(&slots).acquire_owned().await.unwrap();
+            let (seen, part) = (Arc::clone(&seen), part.to_owned());
+            tokio::spawn(async move {
+                seen.post(address, &part, came % CLIENTS, since).await;
+                drop(slot);
+            });
+            came += 1;
+        }
+    }
+    drop(slots.acquire_many(MOST_OPEN as u32).await);
+    seen.print(&format!("clients at {rate} events/s"), begun.elapsed())
+}
+
+async fn post(address: SocketAddr, part: &str, client: u64, number: u64) -> std::io::Result<u16> {
     let body = format!(
         "{{\"event\":\"test_finished\",\"test\":\"suite.test_{number}\",\"suite\":\"suite\",\"worker\":\"w{client}\",\
          \"status\":\"passed\",\"duration_ms\":12.5}}\n"
     );
-    let path = format!("/v1/events?run_id=bench-{}", client % RUNS);
+    let path = format!("/v1/events?run_id={part}-{}", client % RUNS);
     let reply = ask(
         address,
         client,
@@ -131,7 +261,7 @@ async fn post(address: std::net::SocketAddr, client: u64, number: u64) -> std::i
 }
 
 /// Opens a connection, asks, reads the head of the answer and closes, as Python's clients do.
-async fn ask(address: std::net::SocketAddr, client: u64, request: &str) -> std::io::Result<String> {
+async fn ask(address: SocketAddr, client: u64, request: &str) -> std::io::Result<String> {
     let socket = TcpSocket::new_v4()?;
     // Ports of one address would run out.
     socket.bind(format!("127.0.0.{}:0", 2 + client % 100).parse().unwrap())?;

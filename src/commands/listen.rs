@@ -4,13 +4,15 @@ mod metrics;
 mod notify;
 mod reload;
 
-use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use self::metrics::delivery_metrics;
 use self::notify::Manager;
@@ -18,16 +20,19 @@ use self::reload::{Reloading, rules};
 use super::events_file;
 use super::history::Earlier;
 use super::runs_kept::{common, restore, zone};
-use super::session::{output, run_info};
-use super::shipping::{Says, Shipping, eprint_line, limits};
-use super::tails::{Places, prepare};
+use super::session::{output, output_to, run_info};
+use super::shipping::{Says, SharedQueue, Shipping, eprint_line, limits, queue};
+use super::tails::{Places, Tails, prepare};
 use crate::config::{Output as Destination, Settings};
 use crate::exit::{Exit, Failure};
+use crate::loki::limits::Limits;
+use crate::loki::push::Secret;
 use crate::pipeline::beside::Beside;
-use crate::pipeline::hub::{Common, Hub, HubReport};
+use crate::pipeline::hub::{Change, Common, Hub, HubReport};
 use crate::pipeline::journal::Folder;
+use crate::ship::Stats;
 use crate::source::http::{self, App, Attachments, Door, Job};
-use crate::spool::{Backlog, Queue as _};
+use crate::spool::Queue as _;
 
 /// Descriptors that are kept for files, pushes and the rest of the process.
 const KEPT_DESCRIPTORS: u64 = 128;
@@ -39,7 +44,25 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Connections that may wait to be accepted; the system has a limit of its own, mostly 4096.
 const ACCEPT_QUEUE: u32 = 4096;
 
-type Watch = Arc<dyn Fn() -> Backlog + Send + Sync>;
+/// What is known of the shipping side, once there is one.
+type Shipped = Arc<OnceLock<Arc<Stats>>>;
+
+/// The signals that mean something.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+/// What answers clients: the server, and the hub behind its door.
+struct Server {
+    app: Arc<App>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<std::io::Result<()>>,
+    hub: oneshot::Receiver<HubReport>,
+    changes: Sender<Change>,
+    shipped: Shipped,
+}
 
 /// Serves until SIGTERM or SIGINT. On SIGHUP the settings are read anew with `reload`.
 ///
@@ -49,102 +72,145 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     settings.listen.check()?;
     let token = settings.listen.token.as_ref().map(|token| token.read()).transpose()?;
     let first_token = token.as_ref().map(|secret| secret.0.to_string());
-    let failed = |what: String| move |e: std::io::Error| Failure::new(Exit::Input, what).cause(&e);
-    let address = settings.listen.address;
-    let listener = bind(address).map_err(failed(format!("cannot listen on {address}")))?;
-    let local = listener.local_addr().map_err(failed("cannot listen".into()))?;
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(failed("cannot listen for signals".into()))?;
-    let mut terminations = signal(SignalKind::terminate()).map_err(failed("cannot listen for signals".into()))?;
-
-    let mut hangups = signal(SignalKind::hangup()).map_err(failed("cannot listen for signals".into()))?;
-
-    let limits = limits(settings).await;
+    let (listener, local) = bound(settings.listen.address)?;
+    let mut signals = Signals::of_process()?;
     let name = events_file::name(settings.run.run_id.as_str());
     let beside = Beside::default();
     // Before earlier processes' spools are taken over, whose marks say how far logs were handed on.
-    let logs = prepare(settings, &settings.tails, &limits, &[], &beside, Places::Kept)?;
+    let logs = prepare(settings, &settings.tails, &Limits::default(), &[], &beside, Places::Kept)?;
     let to_loki = settings.output == Destination::Loki;
-    // Before the spools of dead processes are taken over: theirs says how far the runs came.
+    // Before the spools of dead processes are taken over, too: theirs says how far the runs came.
     let hub = if to_loki { kept(settings, &name)? } else { Hub::new(zone(settings), common_of(settings)) };
     let gone_on = hub.runs();
-    let shipping = to_loki.then(|| Shipping::start(settings, &name, &limits)).transpose()?;
-    let backlog = watch_of(shipping.as_ref());
-    let (full, used) = (settings.spool_max / 10 * 9, Arc::clone(&backlog));
-    let is_full = move || used().bytes >= full;
-    let (door, jobs) = Door::new(Arc::new(is_full));
-    let (changes, changed) = std::sync::mpsc::channel();
     let earlier = Earlier::of_daemon(settings)?;
-    let hub = hub
-        .within(limits)
-        .preparing(move |normalizer| earlier.prepare(normalizer))
-        .with_beside(beside)
-        .changing(changed);
-    let mut logs = logs.start(&name, || output(settings, shipping.as_ref()))?;
-    let mut report = start(hub, jobs, output(settings, shipping.as_ref()))?;
-
-    let stats = shipping.as_ref().map(|shipping| Arc::clone(shipping.shipper.stats()));
-    let metrics = move |out: &mut String| delivery_metrics(out, stats.as_deref(), &backlog());
-    let app = Arc::new(App::new(door, rules(settings, token), attachments(settings), metrics));
+    let hub = hub.preparing(move |normalizer| earlier.prepare(normalizer)).with_beside(beside);
+    let queue = to_loki.then(|| queue(settings, &name)).transpose()?;
+    let mut server = Server::start(settings, listener, token, hub, queue.as_ref())?;
     let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link: None };
     says.line(&format!("listening on http://{local}"));
     if gone_on > 0 {
         says.line(&format!("{gone_on} runs of an earlier process go on"));
     }
-    let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(http::serve(listener, Arc::clone(&app), connections(), stopped));
+    // Clients are answered already; what they sent waits in the spool until it is known what Loki takes.
+    let limits = limits(settings).await;
+    server.changes.send(Change::Limits(limits.clone())).ok();
+    let shipping = queue.map(|queue| Shipping::of(queue, settings, &limits)).transpose()?;
+    if let Some(shipping) = &shipping {
+        server.shipped.set(Arc::clone(shipping.shipper.stats())).ok();
+    }
+    let logs = logs.within(&limits).start(&name, || output(settings, shipping.as_ref()))?;
     let manager = Manager::of_environment();
     manager.tell("READY=1");
-    let mut beat = tokio::time::interval(Manager::beat());
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    let mut reloading = Reloading::new(settings, first_token, reload, &app, changes);
-    let died = loop {
-        tokio::select! {
-            _ = interrupts.recv() => break None,
-            _ = terminations.recv() => break None,
-            _ = hangups.recv() => reloading.reload(&says),
-            _ = beat.tick() => manager.tell("WATCHDOG=1"),
-            _ = sweep.tick() => sweep_attachments(settings),
-            // It ends after the door is closed, and before that by a bug only, which was printed.
-            report = &mut report => break Some(report.unwrap_or_default()),
-        }
-    };
+    let mut reloading = Reloading::new(settings, first_token, reload, &server.app, server.changes.clone());
+    let died = wait(settings, &mut signals, &manager, &mut server.hub, || reloading.reload(&says)).await;
     manager.tell("STOPPING=1");
     // It holds the app, and that the door.
     drop(reloading);
-    drop(app);
-    stop.send(true).ok();
     let unexpected = died.is_some();
-    // The last request's end closes the door, and that ends the hub.
-    let ended = async {
-        logs.stop();
-        drop(serving.await);
-        let mut report = match died {
-            Some(report) => report,
-            None => report.await.unwrap_or_default(),
-        };
-        let read = logs.ended().await;
-        report.entries += read.entries;
-        if let Some(error) = read.error {
-            eprint_line(&format!("error: logs could not be followed to their end: {error}"));
-        }
-        report
-    };
-    tokio::pin!(ended);
-    let report = tokio::select! {
-        report = &mut ended => report,
-        () = tokio::time::sleep(settings.drain_timeout) => {
-            // A hub that waits for room in a full spool is given up; its clients are told that nothing was taken.
-            if let Some(shipping) = &shipping {
-                shipping.queue.close();
-            }
-            ended.await
-        }
-    };
+    let report = server.end(settings, logs, shipping.as_ref(), died).await;
     let exit = end(settings, shipping, &says, &report).await?;
     if unexpected {
         return Err(Failure::new(Exit::Spool, "the hub has ended unexpectedly"));
     }
     Ok(exit)
+}
+
+/// Waits for a signal to end. Gives what the hub reported if it has ended, which is a bug that was printed.
+async fn wait(
+    settings: &Settings,
+    signals: &mut Signals,
+    manager: &Manager,
+    hub: &mut oneshot::Receiver<HubReport>,
+    mut reload: impl FnMut(),
+) -> Option<HubReport> {
+    let mut beat = tokio::time::interval(Manager::beat());
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        tokio::select! {
+            _ = signals.interrupt.recv() => return None,
+            _ = signals.terminate.recv() => return None,
+            _ = signals.hangup.recv() => reload(),
+            _ = beat.tick() => manager.tell("WATCHDOG=1"),
+            _ = sweep.tick() => sweep_attachments(settings),
+            report = &mut *hub => return Some(report.unwrap_or_default()),
+        }
+    }
+}
+
+impl Signals {
+    fn of_process() -> Result<Self, Failure> {
+        let of =
+            |kind| signal(kind).map_err(|error| Failure::new(Exit::Input, "cannot listen for signals").cause(&error));
+        Ok(Self {
+            interrupt: of(SignalKind::interrupt())?,
+            terminate: of(SignalKind::terminate())?,
+            hangup: of(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl Server {
+    /// Begins to answer. What comes of it goes to `queue`, or where the settings say.
+    fn start(
+        settings: &Settings,
+        listener: TcpListener,
+        token: Option<Secret>,
+        hub: Hub,
+        queue: Option<&SharedQueue>,
+    ) -> Result<Self, Failure> {
+        let queue = queue.cloned();
+        let watched = queue.clone();
+        let backlog = move || watched.as_ref().map(|shared| shared.queue.backlog()).unwrap_or_default();
+        let (full, used) = (settings.spool_max / 10 * 9, backlog.clone());
+        let (door, jobs) = Door::new(Arc::new(move || used().bytes >= full));
+        let (changes, changed) = channel();
+        let hub = start(hub.changing(changed), jobs, output_to(settings, queue.as_ref()))?;
+        let shipped = Shipped::default();
+        let stats = Arc::clone(&shipped);
+        let metrics = move |out: &mut String| delivery_metrics(out, stats.get().map(|stats| &**stats), &backlog());
+        let app = Arc::new(App::new(door, rules(settings, token), attachments(settings), metrics));
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(http::serve(listener, Arc::clone(&app), connections(), stopped));
+        Ok(Self { app, stop, serving, hub, changes, shipped })
+    }
+
+    /// Answers what is under way, and ends the hub and the logs.
+    async fn end(
+        self,
+        settings: &Settings,
+        mut logs: Tails,
+        shipping: Option<&Shipping>,
+        died: Option<HubReport>,
+    ) -> HubReport {
+        drop(self.app);
+        self.stop.send(true).ok();
+        // The last request's end closes the door, and that ends the hub.
+        let ended = async {
+            logs.stop();
+            drop(self.serving.await);
+            let mut report = match died {
+                Some(report) => report,
+                None => self.hub.await.unwrap_or_default(),
+            };
+            let read = logs.ended().await;
+            report.entries += read.entries;
+            if let Some(error) = read.error {
+                eprint_line(&format!("error: logs could not be followed to their end: {error}"));
+            }
+            report
+        };
+        tokio::pin!(ended);
+        tokio::select! {
+            report = &mut ended => report,
+            () = tokio::time::sleep(settings.drain_timeout) => {
+                // A hub that waits for room in a full spool is given up; its clients are told that nothing was taken.
+                if let Some(shipping) = shipping {
+                    shipping.queue.close();
+                }
+                ended.await
+            }
+        }
+    }
 }
 
 /// Removes attachments that are too many or too old, beside everything else.
@@ -163,8 +229,13 @@ fn attachments(settings: &Settings) -> Attachments {
     Attachments::new(settings.state_dir.join("attachments"))
 }
 
+fn bound(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = bind(address).and_then(|listener| listener.local_addr().map(|local| (listener, local)));
+    bound.map_err(|error| Failure::new(Exit::Input, format!("cannot listen on {address}")).cause(&error))
+}
+
 /// With the usual queue of 128 a burst of clients overflows it, and each of those waits a second for its next try.
-fn bind(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart must not wait until old connections are forgotten.
     socket.set_reuseaddr(true)?;
@@ -239,17 +310,6 @@ async fn end(
         (0, _) => Exit::Rejected,
         _ => Exit::Undelivered,
     })
-}
-
-/// How much waits, now.
-fn watch_of(shipping: Option<&Shipping>) -> Watch {
-    match shipping {
-        None => Arc::new(Backlog::default),
-        Some(shipping) => {
-            let queue = Arc::clone(&shipping.queue);
-            Arc::new(move || queue.backlog())
-        }
-    }
 }
 
 /// How many connections the descriptors are enough for, after the limit was raised as far as it goes.

@@ -13,6 +13,7 @@ use crate::pipeline::journal::{self, Folder, Found, Place};
 use crate::pipeline::output::{Mark, ToQueue};
 use crate::spool::{self, DiskQueue};
 
+use super::history::Earlier;
 use super::shipping::spool_settings;
 
 /// Reads times that name no zone.
@@ -101,6 +102,8 @@ fn give_up(settings: &Settings, folder: Folder, hub: Hub, name: &str) -> io::Res
     let journal = folder.begin(name, &hub.state(), settings.fsync)?;
     let queue = DiskQueue::create(&spool::folder(&settings.state_dir).join(name), spool_settings(settings));
     let queue = Arc::new(queue.map_err(io::Error::other)?);
+    let earlier = Earlier::of_dead(settings);
+    let hub = hub.preparing(move |normalizer| earlier.prepare(normalizer));
     let report = hub.keeping(journal).give_up(Box::new(ToQueue::new(Arc::clone(&queue))));
     report.output_error.map_or(Ok(queue), |error| Err(io::Error::other(error)))
 }

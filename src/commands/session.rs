@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::events_file::{self, EventFile};
 use super::history::Earlier;
-use super::shipping::{Says, Shipping, eprint_line, limits};
+use super::shipping::{Says, SharedQueue, Shipping, eprint_line, limits};
 use super::status_line::{progress_text, seconds};
 use super::tails::Tails;
 use crate::config::{Output as Destination, Settings};
@@ -86,8 +86,13 @@ pub(super) fn run_info(settings: &Settings, runner: &str) -> RunInfo {
 
 /// Where entries go.
 pub(super) fn output(settings: &Settings, shipping: Option<&Shipping>) -> Box<dyn Output> {
-    match (shipping, settings.output) {
-        (Some(shipping), _) => Box::new(ToQueue::new(Arc::clone(&shipping.queue)).sharing(&shipping.latest)),
+    output_to(settings, shipping.map(Shipping::shared).as_ref())
+}
+
+/// The same for a queue that is not shipped yet.
+pub(super) fn output_to(settings: &Settings, queue: Option<&SharedQueue>) -> Box<dyn Output> {
+    match (queue, settings.output) {
+        (Some(shared), _) => Box::new(ToQueue::new(Arc::clone(&shared.queue)).sharing(&shared.latest)),
         (None, Destination::Ndjson) => Box::new(ToNdjson::new(io::stdout())),
         (None, _) => Box::new(ToNothing),
     }

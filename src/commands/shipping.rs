@@ -74,19 +74,50 @@ pub(super) async fn limits(settings: &Settings) -> Limits {
     }
 }
 
+/// A queue, and what those who write to it together have said in its marks.
+#[derive(Clone)]
+pub(super) struct SharedQueue {
+    pub(super) queue: Arc<DiskQueue>,
+    pub(super) latest: Latest,
+}
+
+/// Makes a queue.
+///
+/// # Errors
+/// If its directory cannot be made.
+pub(super) fn queue(settings: &Settings, name: &str) -> Result<SharedQueue, Failure> {
+    let dir = spool::folder(&settings.state_dir).join(name);
+    let queue = Arc::new(DiskQueue::create(&dir, spool_settings(settings)).map_err(unusable)?);
+    Ok(SharedQueue { queue, latest: Latest::default() })
+}
+
 impl Shipping {
     /// Makes the spool and begins to ship.
     ///
     /// # Errors
     /// If the client or the spool cannot be made.
     pub(super) fn start(settings: &Settings, name: &str, limits: &Limits) -> Result<Self, Failure> {
+        // Secrets that cannot be read leave no spool behind.
+        client(settings)?;
+        Self::of(queue(settings, name)?, settings, limits)
+    }
+
+    /// Begins to ship what is in a queue.
+    ///
+    /// # Errors
+    /// If the client cannot be made.
+    pub(super) fn of(shared: SharedQueue, settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
         let client = client(settings)?;
-        let dir = spool::folder(&settings.state_dir).join(name);
-        let queue = Arc::new(DiskQueue::create(&dir, spool_settings(settings)).map_err(unusable)?);
+        let SharedQueue { queue, latest } = shared;
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
         let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings, limits));
         let state_dir = settings.state_dir.clone();
-        Ok(Self { state_dir, adoption: Adoption::start(settings, limits)?, shipper, queue, latest: Latest::default() })
+        Ok(Self { state_dir, adoption: Adoption::start(settings, limits)?, shipper, queue, latest })
+    }
+
+    /// For those who write to its queue.
+    pub(super) fn shared(&self) -> SharedQueue {
+        SharedQueue { queue: Arc::clone(&self.queue), latest: self.latest.clone() }
     }
 
     /// Removes the queue if nothing is left in it, and waits for what earlier processes left, up to `limit`.

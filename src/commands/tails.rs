@@ -162,6 +162,12 @@ fn descriptors() -> usize {
 }
 
 impl Prepared {
+    /// The same with entries that keep to these limits.
+    pub(super) fn within(mut self, limits: &Limits) -> Self {
+        self.0.iter_mut().for_each(|(setup, _)| setup.limits = limits.clone());
+        self
+    }
+
     /// Begins to follow, each source on a thread of its own: it blocks at the spool's cap.
     ///
     /// # Errors

@@ -170,7 +170,7 @@ fn unusual(median: Duration) -> Duration {
 }
 
 /// What a result means beside those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Change {
     /// It fails, and did not when it last passed or failed; also if it was never seen.
     NewFailure,

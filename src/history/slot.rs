@@ -134,7 +134,7 @@ impl Outcome {
 /// A result: time (30 bits), run (19), outcome (3), duration (12), so that slots sort by time.
 ///
 /// Two of a test's twenty runs share their 19 bits once in some thousand tests' lives; then one result less is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Slot(pub u64);
 
 impl Slot {

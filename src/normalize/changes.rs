@@ -28,7 +28,7 @@ const MAX_EARLY: usize = 20_000;
 const RESULTS_DATABASE: &str = "resultsdb";
 
 /// A result of this run.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
 struct Noted {
     slot: Slot,
     signature: u64,
@@ -36,20 +36,27 @@ struct Noted {
     is_known: bool,
 }
 
-/// Beside what the results of this run are seen, and what came of it.
-#[derive(Default)]
+/// Beside what the results of this run are seen, and what came of it. Its serialized form is what the run itself brought;
+/// the earlier runs are asked for again.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Changes {
+    #[serde(skip)]
     memory: Option<Box<dyn Memory>>,
+    #[serde(skip)]
     past: Option<Arc<Past>>,
+    #[serde(skip)]
     pub(super) known: Known,
     tag: u32,
     results: HashMap<u64, Noted, FixedState>,
     early: Vec<Box<str>>,
     names: [Vec<String>; 4],
+    #[serde(skip)]
     median: Option<Duration>,
     /// Number, and seconds that they usually take, of the tests that have no result in this run yet.
+    #[serde(skip)]
     others: (u32, f64),
     has_news: bool,
+    #[serde(skip)]
     is_open: bool,
 }
 
@@ -86,6 +93,8 @@ impl Changes {
     /// With a history that `memory` keeps.
     pub(super) fn remember(&mut self, memory: Box<dyn Memory>) {
         self.memory = Some(memory);
+        // Without one, opening had no effect.
+        self.is_open = false;
     }
 
     /// The run begins. Only the first call counts.

@@ -112,7 +112,7 @@ pub struct Normalizer {
     replayed: Option<Timestamp>,
     #[serde(skip)]
     line: String,
-    #[serde(skip)]
+    #[serde(default)]
     changes: Changes,
     #[serde(skip)]
     pace: Pace,
@@ -159,6 +159,10 @@ impl Normalizer {
     /// Sees results beside those that `memory` knows, and has it keep those of this run. To be called before the start.
     pub fn remember(&mut self, memory: Box<dyn Memory>) {
         self.changes.remember(memory);
+        if self.started.is_some() {
+            // One that an earlier process began: it may end without another event.
+            self.changes.open(&self.info);
+        }
     }
 
     /// Failures that somebody knows of.

@@ -42,6 +42,15 @@ pub struct HubReport {
     pub output_error: Option<OutputError>,
 }
 
+/// What a hub is told while it runs.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// What the runs to come have in common.
+    Common(Common),
+    /// What Loki takes.
+    Limits(Limits),
+}
+
 /// The runs that are on, and where their entries go.
 pub struct Hub {
     clients: Clients,
@@ -52,7 +61,7 @@ pub struct Hub {
     begun: Instant,
     /// The clock at that moment.
     clock: Duration,
-    changes: Option<Receiver<Common>>,
+    changes: Option<Receiver<Change>>,
     output_error: Option<OutputError>,
 }
 
@@ -113,13 +122,6 @@ impl Hub {
         Ok(hub)
     }
 
-    /// The same with entries that keep to these limits.
-    #[must_use]
-    pub fn within(mut self, limits: Limits) -> Self {
-        self.open.set_limits(limits);
-        self
-    }
-
     /// The same with runs that are given to `prepare` when they begin, and those that are on now.
     #[must_use]
     pub fn preparing(mut self, prepare: impl Fn(&mut Normalizer) + Send + 'static) -> Self {
@@ -141,9 +143,9 @@ impl Hub {
         self
     }
 
-    /// The same, and what comes here is in common for the runs after that.
+    /// The same that is told what changes.
     #[must_use]
-    pub fn changing(mut self, changes: Receiver<Common>) -> Self {
+    pub fn changing(mut self, changes: Receiver<Change>) -> Self {
         self.changes = Some(changes);
         self
     }
@@ -222,10 +224,17 @@ impl Hub {
     }
 
     fn change(&mut self) {
-        let Some(common) = self.changes.as_ref().and_then(|changes| changes.try_iter().last()) else { return };
-        self.open.table.common = common;
-        // The steps before went by what was common then.
-        self.renew();
+        let changes: Vec<Change> = self.changes.iter().flat_map(Receiver::try_iter).collect();
+        for change in changes {
+            match change {
+                Change::Common(common) => {
+                    self.open.table.common = common;
+                    // The steps before went by what was common then.
+                    self.renew();
+                }
+                Change::Limits(limits) => self.open.set_limits(limits),
+            }
+        }
     }
 
     /// Writes progress that is due, and ends the runs whose time has come. Gives the numbers of entries that changed.

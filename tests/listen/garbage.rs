@@ -1,6 +1,6 @@
 //! Random damage: what real clients send, broken in bytes, in HTTP and in JSON. A fixed seed, so that a failure comes again.
 //!
-//! `TESTWIRE_LONG=1` makes it 200,000 requests of each kind; normally there are 4,000.
+//! `TESTWIRE_LONG=1` makes it 200,000 requests of each kind, and 1,000,000 bodies; normally there are 4,000.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 
 use crate::daemon::Daemon;
 use crate::replay::{Recorded, recorded};
+
+#[path = "../../fuzz/bodies.rs"]
+mod bodies;
 
 const SEED: u64 = 0x7e57_317e;
 const RECORDINGS: [&str; 6] = [
@@ -203,6 +206,37 @@ fn values_of_wrong_types_depths_and_texts_harm_nobody() {
             body.len()
         );
         [head.as_bytes(), &body].concat()
+    });
+}
+
+#[test]
+fn a_million_damaged_bodies_are_taken_or_refused_and_what_is_kept_of_them_can_be_read() {
+    let count = if std::env::var_os("TESTWIRE_LONG").is_some() { 1_000_000 } else { 4_000 };
+    // Large uploads have a test of their own.
+    let bodies: Vec<Vec<u8>> = all().into_iter().map(|request| request.body).filter(|body| body.len() < 4096).collect();
+    assert!(bodies.len() > 50, "{}", bodies.len());
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let bodies = &bodies;
+            scope.spawn(move || {
+                for n in (thread..count).step_by(2) {
+                    let rng = &mut Rng::with_seed(SEED + n);
+                    let body = &bodies[rng.usize(..bodies.len())];
+                    let mut body = if rng.bool() { twisted(body, rng).unwrap_or_default() } else { body.clone() };
+                    for _ in 0..rng.usize(..6) {
+                        let at = rng.usize(..=body.len());
+                        match rng.u8(0..3) {
+                            0 if at < body.len() => body[at] = rng.u8(..),
+                            1 => body.insert(at, [0, b'\n', 0xff, b'"', b'{', b'}', b'\\', b'9'][rng.usize(..8)]),
+                            _ => body.truncate(at),
+                        }
+                    }
+                    body.insert(0, rng.u8(..));
+                    let taken = std::panic::catch_unwind(|| bodies::take(&body));
+                    assert!(taken.is_ok(), "seed {}: {:?}", SEED + n, String::from_utf8_lossy(&body));
+                }
+            });
+        }
     });
 }
 

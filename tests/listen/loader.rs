@@ -174,9 +174,11 @@ fn what_is_no_message_is_refused_and_hurts_nobody() {
     ] {
         assert_eq!(daemon.post("/loader", body).status, 200, "{body}");
     }
-    let kept = walk(&daemon.directory.path().join("state"));
-    let own = ["state/attachments", "state/history"].map(|name| daemon.directory.path().join(name));
-    assert!(kept.iter().all(|path| own.iter().any(|own| path.starts_with(own))), "{kept:?}");
+    let state = daemon.directory.path().join("state");
+    let mut kept = walk(&state);
+    // Where runs have ended meanwhile, their results are there, too.
+    kept.retain(|path| !path.starts_with(state.join("history")));
+    assert!(kept.iter().all(|path| path.starts_with(state.join("attachments"))), "{kept:?}");
     assert!(!daemon.stop().err.contains("panicked"));
 }
 

@@ -272,3 +272,57 @@ async fn an_upload_that_is_known_is_known_after_a_restart() {
     assert!(entries[0] > 5, "{entries:?}");
     assert_eq!(entries[0], entries[1], "the second daemon wrote nothing");
 }
+
+/// The value of `change` on the ends of a test, run by run.
+fn changes(loki: &FakeLoki, test: &str) -> Vec<(String, String)> {
+    let entries = loki.pushes().into_iter().flat_map(|push| push.entries);
+    let found: BTreeSet<(i64, String, String)> = entries
+        .filter(|entry| get(entry, "test") == test && entry.line.starts_with("FAIL"))
+        .map(|entry| (entry.time, get(&entry, "run_id").to_owned(), get(&entry, "change").to_owned()))
+        .collect();
+    found.into_iter().map(|(_, run, change)| (run, change)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_from_before_a_kill_or_a_restart_are_in_the_history_when_the_run_has_ended() {
+    let loki = FakeLoki::start(|_| Answer::stored()).await;
+    let state = tempfile::tempdir().unwrap();
+    let (url, path) = (loki.url.clone(), state.path().to_str().unwrap().to_owned());
+    blocking(move || {
+        let fails = |test: &str| format!("{{\"event\":\"test_finished\",\"test\":\"{test}\",\"status\":\"failed\"}}\n");
+        let begins = "{\"event\":\"run_started\"}\n";
+        let post = |daemon: &Daemon, run: &str, body: &str| {
+            assert_eq!(daemon.post(&format!("/v1/events?run_id={run}"), body).status, 204);
+        };
+        let daemon = shipping(&url, &path, "3s");
+        post(&daemon, "first", &format!("{begins}{}", fails("killed")));
+        drop(daemon);
+        let daemon = shipping(&url, &path, "3s");
+        post(&daemon, "first", &fails("restarted"));
+        assert_eq!(daemon.stop().code, Some(0));
+        // It ends without another event.
+        let daemon = shipping(&url, &path, "3s");
+        let begun = Instant::now();
+        let is_history = |file: std::io::Result<std::fs::DirEntry>| {
+            file.unwrap().path().extension().is_some_and(|name| name == "history")
+        };
+        while !std::fs::read_dir(format!("{path}/history")).is_ok_and(|mut files| files.any(is_history)) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the run does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        post(&daemon, "second", &format!("{begins}{}{}{}", fails("killed"), fails("restarted"), fails("other")));
+        assert_eq!(daemon.stop().code, Some(0));
+    })
+    .await
+    .unwrap();
+    let second = |test| {
+        changes(&loki, test)
+            .into_iter()
+            .filter(|(run, _)| run == "second")
+            .map(|(_, change)| change)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(second("killed"), ["still_failing"]);
+    assert_eq!(second("restarted"), ["still_failing"]);
+    assert_eq!(second("other"), ["new_failure"]);
+}

@@ -8,7 +8,7 @@ use super::common_of;
 use crate::config::Settings;
 use crate::exit::Failure;
 use crate::loki::push::Secret;
-use crate::pipeline::hub::Common;
+use crate::pipeline::hub::Change;
 use crate::source::http::{App, Rules, Token};
 
 /// Settings that a daemon changes while it runs. The token is besides them: its file is read anew each time.
@@ -22,7 +22,7 @@ pub(super) struct Reloading<'s, R> {
     started: &'s Settings,
     read: R,
     app: Arc<App>,
-    changes: Sender<Common>,
+    changes: Sender<Change>,
     token: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl<'s, R: Fn() -> Result<Settings, Failure>> Reloading<'s, R> {
         token: Option<String>,
         read: R,
         app: &Arc<App>,
-        changes: Sender<Common>,
+        changes: Sender<Change>,
     ) -> Self {
         Self { settings: started.clone(), started, read, app: Arc::clone(app), changes, token }
     }
@@ -90,7 +90,7 @@ impl<'s, R: Fn() -> Result<Settings, Failure>> Reloading<'s, R> {
         new.run = crate::config::RunIdentity { run_id: self.started.run.run_id.clone(), ..new.run };
         self.app.set_rules(rules(&new, secret));
         // A hub that is gone is noticed elsewhere.
-        self.changes.send(common_of(&new)).ok();
+        self.changes.send(Change::Common(common_of(&new))).ok();
         self.settings = new;
         Ok(said)
     }
