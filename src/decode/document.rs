@@ -48,6 +48,10 @@ impl<D: Document> Decoder for ByLine<D> {
     fn runner(&self) -> &str {
         self.0.runner()
     }
+
+    fn broken(&self) -> Option<&Broken> {
+        self.0.broken()
+    }
 }
 
 impl<D: Document + ?Sized> Document for Box<D> {
