@@ -322,7 +322,7 @@ impl Outcome {
         }
         if let Some(damage) = &report.damaged {
             eprint_line(&format!("error: the report is damaged: {damage}; what came before is kept"));
-        } else if let Some(format) = report.eventless {
+        } else if let (Some(format), Some(_)) = (report.eventless, report.status) {
             eprint_line(&format!("error: the input has no event of the format {format}, so its run counts as aborted"));
         }
         if let Some(error) = &report.output_error {
