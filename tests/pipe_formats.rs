@@ -64,8 +64,8 @@ fn every_format_goes_from_the_pipe_to_entries_named_and_recognised() {
 fn end_of(arguments: &[&str], input: &[u8]) -> (Value, i32, String) {
     let done = run(&mut Scratch::new().testwire([&["pipe", "--output", "ndjson"], arguments].concat()), input);
     let out = done.out();
-    let entries = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let end = entries.filter(|entry| entry["labels"]["kind"] == "run").next_back().unwrap();
+    let mut entries = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let end = entries.rfind(|entry| entry["labels"]["kind"] == "run").unwrap();
     (end, done.code, done.err())
 }
 
