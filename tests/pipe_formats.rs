@@ -59,3 +59,48 @@ fn every_format_goes_from_the_pipe_to_entries_named_and_recognised() {
         }
     }
 }
+
+/// The run's end as an entry, and how testwire ended.
+fn end_of(arguments: &[&str], input: &[u8]) -> (Value, i32, String) {
+    let done = run(&mut Scratch::new().testwire([&["pipe", "--output", "ndjson"], arguments].concat()), input);
+    let out = done.out();
+    let mut entries = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let end = entries.rfind(|entry| entry["labels"]["kind"] == "run").unwrap();
+    (end, done.code, done.err())
+}
+
+#[test]
+fn a_damaged_report_is_an_input_that_could_not_be_read() {
+    for (name, cut) in [("pytest/xdist.junit.xml", 2_000), ("robot/basic.output.json", 20_000)] {
+        let bytes = bytes_of(name);
+        let (end, code, err) = end_of(&[], &bytes[..bytes.len().min(cut)]);
+        assert_eq!((&end["labels"]["status"], code), (&"aborted".into(), 4), "{name}: {err}");
+        assert!(err.contains("error: the report is damaged: line "), "{name}: {err}");
+    }
+    let (end, code, err) = end_of(&["--format", "junit"], b"Killed\n");
+    assert_eq!((&end["labels"]["status"], code), (&"aborted".into(), 4), "{err}");
+}
+
+#[test]
+fn an_input_without_any_event_of_its_format_is_no_success() {
+    for format in ["gotest", "tap", "teamcity", "libtest", "testwire"] {
+        let (end, code, err) = end_of(&["--format", format], b"sh: 1: runner: not found\n");
+        assert_eq!((&end["labels"]["status"], code), (&"aborted".into(), 1), "{format}: {err}");
+        let told = format!("the input has no event of the format {format}");
+        assert!(err.contains(&told) && end["line"].as_str().unwrap().contains(&told), "{format}: {err}");
+    }
+}
+
+#[test]
+fn times_of_teamcity_are_in_the_given_zone() {
+    let input = "##teamcity[testStarted timestamp='2026-11-20T09:35:31.460' name='t']\n\
+                 ##teamcity[testFinished timestamp='2026-11-20T09:35:32.460+0000' name='t']\n";
+    let done =
+        run(&mut Scratch::new().testwire(["pipe", "--output=ndjson", "--timezone=Asia/Tokyo"]), input.as_bytes());
+    let entries: Vec<Value> = done.out().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let test = |status: &str| {
+        let entry = entries.iter().find(|e| e["labels"]["kind"] == "test" && e["labels"]["status"] == status).unwrap();
+        entry["timestamp"].as_str().unwrap().parse::<i64>().unwrap() / 1_000_000
+    };
+    assert_eq!(test("passed") - test("started"), 9 * 3_600_000 + 1_000);
+}

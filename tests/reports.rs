@@ -187,6 +187,8 @@ fn every_report_is_recognised_by_its_first_bytes() {
         let Some(bytes) = read(&folder, name).filter(|bytes| !bytes.is_empty()) else { continue };
         let head = &bytes[..bytes.len().min(64 * 1024)];
         match detect(head, head.len() == bytes.len()) {
+            // Broken ones may begin as something else does.
+            Detection::Found { .. } if truth["tests"].is_null() => {}
             Detection::Found { format, .. } => assert_eq!(Some(format.as_str()), truth["format"].as_str(), "{name}"),
             other => panic!("{name}: {other:?}"),
         }

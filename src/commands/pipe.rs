@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::session::{Ends, Session, run_info};
 use super::status_line::StatusLine;
 use crate::config::Settings;
-use crate::decode::{Format, Zone};
+use crate::decode::{Detector, Format, Zone};
 use crate::exit::{Exit, Failure};
 use crate::normalize::{Normalizer, RunEnd};
 use crate::pipeline::feed::{Detect, Feed, Handler, PassThrough};
@@ -40,9 +40,10 @@ pub async fn pipe(settings: &Settings, options: Options) -> Result<Exit, Failure
     let zone: Zone = std::sync::Arc::new(move |wall| timezone.timestamp(wall));
     let handler = match options.format {
         Some(format) => Handler::Decode(format, format.decoder_in(&zone)),
-        None => Handler::Detect(Detect { head: Vec::new(), zone, explain: options.explain }),
+        None => Handler::Detect(Detect { head: Detector::default(), zone, explain: options.explain }),
     };
     let feed = Feed::new(Source::from_fd(stdin()?), handler);
+    let feed = if let Some(format) = options.format { feed.expecting(format) } else { feed };
     let feed = if options.tee { feed.with_tee(PassThrough(io::stdout())) } else { feed };
     let normalizer = Normalizer::new(run_info(settings, UNKNOWN));
     // Before the first event is read, so that no Ctrl-C ends testwire without the run's end.

@@ -326,6 +326,11 @@ impl Outcome {
         if let Some(error) = &report.input_error {
             eprint_line(&format!("error: an input could not be read to its end: {error}"));
         }
+        if let Some(damage) = &report.damaged {
+            eprint_line(&format!("error: the report is damaged: {damage}; what came before is kept"));
+        } else if let (Some(format), Some(_)) = (report.eventless, report.status) {
+            eprint_line(&format!("error: the input has no event of the format {format}, so its run counts as aborted"));
+        }
         if let Some(error) = &report.output_error {
             eprint_line(&format!("error: {error}"));
         }
@@ -346,7 +351,8 @@ impl Outcome {
     /// The exit code of a command that only forwards. `judge`: a failed run is a failure.
     pub(super) fn exit(&self, judge: bool) -> Exit {
         let failed = matches!(self.report.status, Some(RunStatus::Failed | RunStatus::Aborted));
-        if self.report.input_error.is_some() || self.report.output_error.is_some() {
+        let unread = self.report.input_error.is_some() || self.report.damaged.is_some();
+        if unread || self.report.output_error.is_some() {
             Exit::Input
         } else if judge && failed {
             Exit::RunFailed

@@ -33,34 +33,87 @@ pub enum Detection {
 /// Looks for the first event of a known format in `head`, the first bytes of an input; lines before it are allowed,
 /// as builds and test programs print them. `eof`: there is no more than `head`.
 pub fn detect(head: &[u8], eof: bool) -> Detection {
-    let complete = eof || head.len() >= DETECT_LIMIT;
-    if let Some(at) = subunit::first_packet(head) {
-        return Detection::Found {
-            format: Format::Subunit,
-            reason: format!("Byte {at} begins a packet of subunit v2."),
-        };
+    Seen::default().detect(head, eof)
+}
+
+/// The beginning of an input that comes line by line.
+#[derive(Debug, Default)]
+pub struct Detector {
+    head: Vec<u8>,
+    seen: Seen,
+}
+
+impl Detector {
+    /// Takes the next line, without its end.
+    pub fn line(&mut self, line: &[u8]) {
+        self.head.extend_from_slice(line);
+        self.head.push(b'\n');
     }
-    let mut from = 0;
-    let mut number = 0;
-    for end in memchr_iter(b'\n', head) {
-        number += 1;
-        if let Some(found) = whole_line(head.get(from..end).unwrap_or_default(), number) {
+
+    /// As [`detect`] for the lines so far; those that were looked at are not looked at again.
+    pub fn detect(&mut self, eof: bool) -> Detection {
+        self.seen.detect(&self.head, eof)
+    }
+
+    /// The lines so far, which are forgotten.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self).head
+    }
+}
+
+/// How much of an input was looked at.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Bytes of whole lines.
+    bytes: usize,
+    lines: usize,
+    /// With so many bytes the whole is looked at again for what is no line.
+    due: usize,
+}
+
+impl Seen {
+    fn detect(&mut self, head: &[u8], eof: bool) -> Detection {
+        let complete = eof || head.len() >= DETECT_LIMIT;
+        // Each time twice as much, so that many short lines cost no more than a few readings of the whole.
+        let due = complete || head.len() >= self.due;
+        if due && let Some(found) = packet(head) {
             return found;
         }
-        from = end + 1;
+        let from = self.bytes;
+        for end in memchr_iter(b'\n', head.get(from..).unwrap_or_default()).map(|at| from + at) {
+            self.lines += 1;
+            let line = head.get(self.bytes..end).unwrap_or_default();
+            self.bytes = end + 1;
+            if let Some(found) = whole_line(line, self.lines) {
+                return found;
+            }
+        }
+        let last = head.get(self.bytes..).unwrap_or_default();
+        let number = self.lines + 1;
+        if complete && let Some(found) = whole_line(last, number).or_else(|| long_line(last, number)) {
+            return found;
+        }
+        if due && let Some(found) = json_document(head) {
+            return found;
+        }
+        if due {
+            self.due = head.len() * 2;
+        }
+        if !complete {
+            return Detection::NeedMore;
+        }
+        let text = String::from_utf8_lossy(head);
+        cucumber_report(&text).unwrap_or_else(|| unknown(&text, head.len()))
     }
-    if !complete {
-        return Detection::NeedMore;
-    }
-    let last = head.get(from..).unwrap_or_default();
-    let line = || whole_line(last, number + 1).or_else(|| long_line(last, number + 1));
-    if let Some(found) = line().or_else(|| json_document(head)) {
-        return found;
-    }
-    let text = String::from_utf8_lossy(head);
-    if let Some(found) = cucumber_report(&text) {
-        return found;
-    }
+}
+
+fn packet(head: &[u8]) -> Option<Detection> {
+    let at = subunit::first_packet(head)?;
+    let reason = format!("Byte {at} begins a packet of subunit v2.");
+    Some(Detection::Found { format: Format::Subunit, reason })
+}
+
+fn unknown(text: &str, bytes: usize) -> Detection {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty());
     let reason = match first {
         None => "The input is empty.".to_owned(),
@@ -68,8 +121,7 @@ pub fn detect(head: &[u8], eof: bool) -> Detection {
             let shown: String = first.chars().take(80).collect();
             let dots = if shown.len() < first.len() { "…" } else { "" };
             format!(
-                "No line of the first {} bytes is an event of a known format; the input begins with `{shown}{dots}`.",
-                head.len()
+                "No line of the first {bytes} bytes is an event of a known format; the input begins with `{shown}{dots}`."
             )
         }
     };

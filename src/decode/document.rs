@@ -1,7 +1,8 @@
 //! Reports that are one document, whatever their lines are: what their decoders have in common.
 
+use super::output::run_finished;
 use super::{Decoder, Emit};
-use crate::event::{Event, Fact, Level, Note};
+use crate::event::{Event, Fact, Level, Note, RunStatus};
 
 /// Why a document could not be read to its end. What came before is kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,11 +43,17 @@ impl<D: Document> Decoder for ByLine<D> {
         if let Some(broken) = self.0.broken() {
             let text = format!("the report is damaged: {broken}").into();
             emit(Event { time: None, fact: Fact::Note(Note { level: Level::Error, text }) });
+            // What is missing may have failed.
+            run_finished(Some(RunStatus::Aborted), "the report is damaged", None, emit);
         }
     }
 
     fn runner(&self) -> &str {
         self.0.runner()
+    }
+
+    fn broken(&self) -> Option<&Broken> {
+        self.0.broken()
     }
 }
 

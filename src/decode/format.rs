@@ -185,7 +185,7 @@ impl Format {
             Self::Cargo => Machine::lines(Cargo::default()),
             Self::Libtest => Machine::lines(Libtest::default()),
             Self::Tap => Machine::lines(Tap::default()),
-            Self::TeamCity => Machine::lines(TeamCity::default()),
+            Self::TeamCity => Machine::lines(TeamCity::new(zone)),
             Self::Cucumber => Machine::lines(Cucumber::default()),
             Self::CucumberJson => Machine::lines(CucumberJson::default()),
             Self::Subunit => Machine::lines(Subunit::default()),

@@ -207,7 +207,7 @@ pub(super) fn millis(millis: Option<f64>) -> Option<Duration> {
     Duration::try_from_secs_f64(millis?.max(0.0) / 1e3).ok()
 }
 
-fn short_name(path: &str) -> String {
+pub(super) fn short_name(path: &str) -> String {
     let path = path.replace('\\', "/");
     if !path.starts_with('/') && path.get(1..3) != Some(":/") {
         return path;

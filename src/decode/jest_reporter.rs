@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 
 use super::fields::text;
+use super::jest::short_name;
 use super::object::find_event;
 use super::output::{milliseconds, output, run_finished, run_started, test_ref};
 use super::{Decoder, Emit, stdout_line, stdout_text};
@@ -30,7 +31,9 @@ impl Decoder for JestReporter {
     fn line(&mut self, bytes: &[u8], emit: &mut Emit<'_>) {
         let text = String::from_utf8_lossy(bytes);
         match find_event(&text, "\"event\"", parse) {
-            Some((before, line)) => {
+            Some((before, mut line)) => {
+                // As in jest's own reports, so that a test is the same one on every machine.
+                line.path = short_name(&line.path).into();
                 if !before.trim().is_empty() {
                     stdout_text(before, emit);
                 }

@@ -38,7 +38,7 @@ mod wall;
 mod xml;
 
 pub use self::cargo::streams as cargo_streams;
-pub use self::detect::{DETECT_LIMIT, Detection, binary_format, detect};
+pub use self::detect::{DETECT_LIMIT, Detection, Detector, binary_format, detect};
 pub use self::document::{Broken, Document};
 pub use self::format::{Format, UnknownFormat};
 pub use self::wall::{Zone, utc};
@@ -57,6 +57,11 @@ pub trait Decoder {
 
     /// The value of the label `runner` for what was decoded so far.
     fn runner(&self) -> &str;
+
+    /// Why the input could not be read to its end, after [`Decoder::finish`]; only reports can be damaged.
+    fn broken(&self) -> Option<&Broken> {
+        None
+    }
 }
 
 /// A line that is no event: it is kept as the runner's standard output.

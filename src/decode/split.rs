@@ -1,8 +1,6 @@
 //! JSON reports as a stream: bytes in pieces of any size → the parts that a format asks for, each small enough to be read
 //! at once. So a report of any length needs the memory of its largest part, and one that was cut gives what is whole.
 
-use std::borrow::Cow;
-
 use memchr::{memchr_iter, memchr2};
 use serde::Deserialize;
 
@@ -159,7 +157,12 @@ impl<P: Parts> JsonReport<P> {
             match self.state {
                 State::Outside => return at - 1,
                 State::Lost => return bytes.len(),
-                State::Text(depth) => at = self.text(bytes, at - 1, depth),
+                State::Text(depth) => {
+                    // Counted when it is taken.
+                    self.line -= u64::from(byte == b'\n');
+                    at = self.text(bytes, at - 1, depth);
+                }
+                State::Part(1..) => at = self.between(bytes, at - 1, byte, emit),
                 State::Part(depth) => self.part_byte(byte, depth, emit),
                 State::InKey => self.key_byte(byte),
                 _ if byte.is_ascii_whitespace() => {}
@@ -195,6 +198,7 @@ impl<P: Parts> JsonReport<P> {
             _ => {
                 self.escaped = byte == b'\\' && !self.escaped;
                 self.held.push(byte);
+                self.bound();
             }
         }
     }
@@ -226,6 +230,7 @@ impl<P: Parts> JsonReport<P> {
         while at < bytes.len() {
             if self.escaped {
                 self.escaped = false;
+                self.line += u64::from(bytes[at] == b'\n');
                 self.held.push(bytes[at]);
                 at += 1;
                 continue;
@@ -234,6 +239,7 @@ impl<P: Parts> JsonReport<P> {
             let stop = memchr2(b'"', b'\\', rest);
             let taken = rest.get(..stop.map_or(rest.len(), |stop| stop + 1)).unwrap_or_default();
             self.held.extend_from_slice(taken);
+            self.line += memchr_iter(b'\n', taken).count() as u64;
             at += taken.len();
             match stop.and_then(|stop| rest.get(stop)) {
                 Some(b'"') => {
@@ -244,11 +250,32 @@ impl<P: Parts> JsonReport<P> {
                 None => {}
             }
         }
+        self.bound();
+        at
+    }
+
+    /// Gives up where a part or a key has no end.
+    fn bound(&mut self) {
         if self.held.len() > MAX_PART {
             self.complain(self.part_line, format!("more than {MAX_PART} bytes belong together in {}", self.place()));
             self.state = State::Lost;
+            self.held = Vec::new();
         }
-        at
+    }
+
+    /// Takes what is up to the next bracket or string of a part, and that bracket; gives where to go on.
+    fn between(&mut self, bytes: &[u8], from: usize, first: u8, emit: &mut Emit<'_>) -> usize {
+        let rest = bytes.get(from..).unwrap_or_default();
+        let stop = rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'));
+        let (plain, stop) = rest.split_at(stop.unwrap_or(rest.len()));
+        self.held.extend_from_slice(plain);
+        // The first one was counted.
+        self.line += memchr_iter(b'\n', plain).count() as u64 - u64::from(first == b'\n');
+        self.bound();
+        if let (Some(byte), State::Part(depth)) = (stop.first(), self.state) {
+            self.part_byte(*byte, depth, emit);
+        }
+        from + plain.len() + usize::from(!stop.is_empty())
     }
 
     fn part_byte(&mut self, byte: u8, depth: u32, emit: &mut Emit<'_>) {
@@ -322,15 +349,16 @@ impl<P: Parts> JsonReport<P> {
 
 impl<P: Parts> Document for JsonReport<P> {
     fn bytes(&mut self, bytes: &[u8], emit: &mut Emit<'_>) {
-        let mut rest = Cow::Borrowed(bytes);
+        let mut owned;
+        let mut rest = bytes;
         while !rest.is_empty() {
             if self.state == State::Outside {
-                self.held.extend_from_slice(&rest);
-                rest = self.outside(false, emit).into();
-                continue;
+                self.held.extend_from_slice(rest);
+                owned = self.outside(false, emit);
+                rest = &owned;
             }
-            let used = self.inside(&rest, emit);
-            rest = rest.get(used..).unwrap_or_default().to_vec().into();
+            let used = self.inside(rest, emit);
+            rest = rest.get(used..).unwrap_or_default();
         }
     }
 

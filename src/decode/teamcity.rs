@@ -14,11 +14,11 @@ use std::collections::HashMap;
 use self::message::{Message, find};
 use super::occurrences::Occurrences;
 use super::output::{milliseconds, output, run_finished, run_started, test_ref};
-use super::time::rfc3339;
+use super::wall::{self, Zone};
 use super::{Decoder, Emit, stdout_line, stdout_text};
 use crate::event::{
     Event, Fact, Level, LogLine, Planned, Source, Status, SuiteFinished, SuiteStarted, TestFinished, TestRef,
-    TestStarted, Timestamp,
+    TestStarted,
 };
 
 /// Between the names of suites and of a test.
@@ -27,8 +27,9 @@ const BETWEEN: &str = " > ";
 const DEEPEST: usize = 256;
 
 /// State of the format.
-#[derive(Default)]
 pub(super) struct TeamCity {
+    /// Reads times: Python's reporters write none with a zone.
+    zone: Zone,
     began: bool,
     flows: HashMap<String, Flow, foldhash::fast::RandomState>,
     names: Occurrences,
@@ -65,6 +66,7 @@ impl Decoder for TeamCity {
             if !before.trim().is_empty() {
                 stdout_text(before, emit);
             }
+            message.time = wall::timestamp(&message.timestamp, &self.zone);
             self.message(&message, emit);
             match find(rest) {
                 Some(next) => (before, message, rest) = next,
@@ -115,16 +117,28 @@ impl Open {
 }
 
 impl TeamCity {
+    /// `zone` reads times that name none.
+    pub(super) fn new(zone: Zone) -> Self {
+        Self {
+            zone,
+            began: false,
+            flows: HashMap::default(),
+            names: Occurrences::default(),
+            failed: HashMap::default(),
+            starts: 0,
+        }
+    }
+
     fn message(&mut self, message: &Message<'_>, emit: &mut Emit<'_>) {
         if !self.began {
             self.began = true;
-            run_started("TeamCity messages", time_of(message), emit);
+            run_started("TeamCity messages", message.time, emit);
         }
         match message.kind {
             "testCount" => {
                 if let Ok(total) = message.count.parse() {
                     let planned = Planned { total: Some(total), tests: Vec::new() };
-                    emit(Event { time: time_of(message), fact: Fact::Planned(planned) });
+                    emit(Event { time: message.time, fact: Fact::Planned(planned) });
                 }
             }
             "testSuiteStarted" => self.suite_started(message, emit),
@@ -154,7 +168,7 @@ impl TeamCity {
         }
         let suite = flow.suites.join(BETWEEN);
         let started = SuiteStarted { suite: suite.into(), worker: Cow::Borrowed("") };
-        emit(Event { time: time_of(message), fact: Fact::SuiteStarted(started) });
+        emit(Event { time: message.time, fact: Fact::SuiteStarted(started) });
     }
 
     fn suite_finished(&mut self, message: &Message<'_>, emit: &mut Emit<'_>) {
@@ -173,7 +187,7 @@ impl TeamCity {
                 duration: milliseconds(message.duration.parse().ok()),
                 message: Cow::Borrowed(""),
             };
-            emit(Event { time: time_of(message), fact: Fact::SuiteFinished(finished) });
+            emit(Event { time: message.time, fact: Fact::SuiteFinished(finished) });
         }
     }
 
@@ -188,7 +202,7 @@ impl TeamCity {
 
     fn test_started(&mut self, message: &Message<'_>, emit: &mut Emit<'_>) {
         self.close_unstarted(&message.flow, emit);
-        let time = time_of(message);
+        let time = message.time;
         let flow = self.flow(&message.flow);
         let again = flow.open.remove(message.name.as_ref());
         let retry = again.is_some() && !is_python(message);
@@ -264,7 +278,7 @@ impl TeamCity {
         finished.duration = milliseconds(message.duration.parse().ok());
         finished.message = Cow::Borrowed(&test.message);
         finished.details = Cow::Borrowed(&test.details);
-        emit(Event { time: time_of(message), fact: Fact::TestFinished(finished) });
+        emit(Event { time: message.time, fact: Fact::TestFinished(finished) });
         self.flow(&message.flow).last = Some((message.name.clone().into_owned(), test));
     }
 
@@ -273,18 +287,13 @@ impl TeamCity {
         let known = flow.open.get(message.name.as_ref());
         let last = flow.last.as_ref().filter(|(name, _)| *name == message.name).map(|(_, test)| test);
         let test = known.or(last).map(Open::reference);
-        output(test.as_ref(), source, &message.out, time_of(message), emit);
+        output(test.as_ref(), source, &message.out, message.time, emit);
     }
 }
 
 /// Python's reporters (`teamcity-messages`) use the test's name as its flow.
 fn is_python(message: &Message<'_>) -> bool {
     message.flow == message.name && !message.name.is_empty()
-}
-
-/// Only times with a zone count: the reporters write local time without one, and arrival is as good.
-fn time_of(message: &Message<'_>) -> Option<Timestamp> {
-    if message.timestamp.is_empty() { None } else { rfc3339(&message.timestamp) }
 }
 
 /// Message and details of a failure. pytest's reporter puts all it knows into the details.
@@ -312,7 +321,7 @@ fn remark(message: &Message<'_>, emit: &mut Emit<'_>) {
         text = Cow::Owned(format!("{text}\n{}", message.error_details));
     }
     let log = LogLine { test: None, source: Source::Runner, level, text };
-    emit(Event { time: time_of(message), fact: Fact::Log(log) });
+    emit(Event { time: message.time, fact: Fact::Log(log) });
 }
 
 /// Tells whether a line has a message of this format.

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::output::ToNothing;
-use crate::decode::{self, Decoder, Detection, Format, Zone};
-use crate::event::{self, Event, Fact, Level, LogLine, Note, Timestamp};
+use crate::decode::{self, Decoder, Detection, Detector, Format, Zone};
+use crate::event::{self, Event, Fact, Level, LogLine, Note, RunFinished, RunStatus, Timestamp};
 use crate::loki::entry::EntrySink;
 use crate::normalize::{Normalizer, Snapshot};
 use crate::source::lines::LineReader;
@@ -24,7 +24,7 @@ pub enum Handler {
 /// What is needed to find out a format.
 pub struct Detect {
     /// The lines so far.
-    pub head: Vec<u8>,
+    pub head: Detector,
     /// Reads times that name no zone.
     pub zone: Zone,
     /// Say on standard error what was found out, and why.
@@ -64,6 +64,10 @@ pub struct Feed {
     pub(super) source: Source,
     pub(super) ended: bool,
     pub(super) unknown_format: bool,
+    /// What is wrong with the report, for a person.
+    pub(super) damaged: Option<String>,
+    /// The format that somebody said it has, and of which it has no event.
+    pub(super) eventless: Option<Format>,
     lines: LineReader,
     handler: Handler,
     tee: Option<Box<dyn Tee>>,
@@ -88,6 +92,8 @@ impl Feed {
             source,
             ended: false,
             unknown_format: false,
+            damaged: None,
+            eventless: None,
             lines: LineReader::default(),
             handler,
             tee: None,
@@ -99,6 +105,14 @@ impl Feed {
     #[must_use]
     pub fn with_tee(mut self, tee: impl Tee + 'static) -> Self {
         self.tee = Some(Box::new(tee));
+        self
+    }
+
+    /// Ends the run as aborted if there is no event of this format in the whole input, which somebody said is in it: the
+    /// runner failed before its first event, or it is another format.
+    #[must_use]
+    pub fn expecting(mut self, format: Format) -> Self {
+        self.eventless = Some(format);
         self
     }
 
@@ -122,7 +136,7 @@ impl Feed {
         out: &mut dyn EntrySink,
         now: Timestamp,
     ) -> io::Result<Got> {
-        let Self { source, lines, handler, tee, unknown_format, known, .. } = self;
+        let Self { source, lines, handler, tee, unknown_format, eventless, known, .. } = self;
         let mut tee_error = None;
         let got = lines.fill(source, |bytes| {
             if let Some(tee) = tee.as_mut() {
@@ -137,7 +151,13 @@ impl Feed {
                     *known = None;
                 }
             }
-            _ => *unknown_format |= handler.line(line, normalizer, out, now),
+            _ => {
+                let took = handler.line(line, normalizer, out, now);
+                *unknown_format |= took.unknown;
+                if took.event {
+                    *eventless = None;
+                }
+            }
         };
         if let Got::Bytes(fresh) = got {
             if handler.has_no_lines(lines.pending()) {
@@ -154,9 +174,22 @@ impl Feed {
 
     /// Takes what was held back; the source is not read any more.
     pub(super) fn end(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) {
-        let Self { lines, handler, tee, unknown_format, .. } = self;
-        lines.finish(|line, _| *unknown_format |= handler.line(line, normalizer, out, now));
-        *unknown_format |= handler.finish(normalizer, out, now);
+        let Self { lines, handler, tee, unknown_format, damaged, eventless, .. } = self;
+        let mut took = Took::default();
+        lines.finish(|line, _| took.add(handler.line(line, normalizer, out, now)));
+        took.add(handler.finish(normalizer, out, now));
+        *unknown_format |= took.unknown;
+        if took.event {
+            *eventless = None;
+        }
+        *damaged = handler.damaged();
+        if normalizer.has_started()
+            && let Some(format) = eventless
+        {
+            let message = format!("the input has no event of the format {format}").into();
+            let aborted = RunFinished { status: Some(RunStatus::Aborted), message };
+            normalizer.event(&Event { time: None, fact: Fact::RunFinished(aborted) }, now, out);
+        }
         if let Some(tee) = tee {
             // It was told of its reader's death before, if that is the reason.
             tee.end().ok();
@@ -167,6 +200,28 @@ impl Feed {
             self.source = Source::Follow(crate::source::follow::Follow::new("/dev/null"));
         }
     }
+}
+
+/// What was in a piece of the input.
+#[derive(Clone, Copy, Debug, Default)]
+struct Took {
+    /// It became clear that the format is unknown.
+    unknown: bool,
+    /// There was an event, and not only output.
+    event: bool,
+}
+
+impl Took {
+    fn add(&mut self, other: Self) {
+        self.unknown |= other.unknown;
+        self.event |= other.event;
+    }
+}
+
+/// Hands an event on, and tells whether it is one, and no output.
+fn hand_on(event: &Event<'_>, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
+    normalizer.event(event, now, out);
+    !matches!(event.fact, Fact::Log(_) | Fact::Note(_))
 }
 
 impl Handler {
@@ -180,8 +235,9 @@ impl Handler {
         }
     }
 
-    /// Takes a line. True if it became clear that the format is unknown.
-    fn line(&mut self, line: &[u8], normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
+    /// Takes a line.
+    fn line(&mut self, line: &[u8], normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> Took {
+        let mut took = Took::default();
         match self {
             Self::Decode(format, decoder) => {
                 if !normalizer.has_started() {
@@ -190,7 +246,7 @@ impl Handler {
                     probe.line(line, &mut |_| {});
                     normalizer.set_runner(probe.runner());
                 }
-                decoder.line(line, &mut |event| normalizer.event(&event, now, out));
+                decoder.line(line, &mut |event| took.event |= hand_on(&event, normalizer, out, now));
             }
             Self::Plain(source) => {
                 let text = String::from_utf8_lossy(line);
@@ -199,33 +255,40 @@ impl Handler {
             }
             Self::Detect(Detect { head, .. }) => {
                 if let Some(format) = decode::binary_format(line) {
-                    let head = std::mem::take(head);
+                    let head = head.take();
                     *self = Self::decoder(format);
                     if !head.is_empty() {
-                        self.line(&head, normalizer, out, now);
+                        took.add(self.line(&head, normalizer, out, now));
                     }
-                    return self.line(line, normalizer, out, now);
+                    took.add(self.line(line, normalizer, out, now));
+                    return took;
                 }
-                head.extend_from_slice(line);
-                head.push(b'\n');
+                head.line(line);
                 return self.detect(false, normalizer, out, now);
             }
         }
-        false
+        took
     }
 
-    fn finish(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
-        let unknown = if let Self::Detect(_) = self { self.detect(true, normalizer, out, now) } else { false };
+    fn finish(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> Took {
+        let mut took = self.detect(true, normalizer, out, now);
         if let Self::Decode(_, decoder) = self {
-            decoder.finish(&mut |event| normalizer.event(&event, now, out));
+            decoder.finish(&mut |event| took.event |= hand_on(&event, normalizer, out, now));
         }
-        unknown
+        took
     }
 
-    fn detect(&mut self, eof: bool, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
-        let Self::Detect(Detect { head, zone, explain }) = self else { return false };
-        let (next, unknown, why) = match decode::detect(head, eof) {
-            Detection::NeedMore => return false,
+    /// What is wrong with a report that was read to its end.
+    fn damaged(&self) -> Option<String> {
+        let Self::Decode(_, decoder) = self else { return None };
+        decoder.broken().map(ToString::to_string)
+    }
+
+    fn detect(&mut self, eof: bool, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> Took {
+        let mut took = Took::default();
+        let Self::Detect(Detect { head, zone, explain }) = self else { return took };
+        let (next, unknown, why) = match head.detect(eof) {
+            Detection::NeedMore => return took,
             Detection::Found { format, reason } => {
                 (Self::Decode(format, format.decoder_in(zone)), None, format!("{format}: {reason}"))
             }
@@ -237,11 +300,11 @@ impl Handler {
             // A closed standard error is no reason to stop.
             writeln!(io::stderr(), "stdin: {why}").ok();
         }
-        let head = std::mem::take(head);
+        let head = head.take();
         *self = next;
         if head.is_empty() {
             // Not even an empty line came.
-            return false;
+            return took;
         }
         if let Some(reason) = &unknown {
             let text =
@@ -251,18 +314,18 @@ impl Handler {
         if let Self::Decode(format, _) = self
             && format.is_binary()
         {
-            self.line(&head, normalizer, out, now);
-            return false;
+            return self.line(&head, normalizer, out, now);
         }
         for line in head.strip_suffix(b"\n").unwrap_or(&head).split(|&b| b == b'\n') {
-            self.line(line, normalizer, out, now);
+            took.add(self.line(line, normalizer, out, now));
         }
-        unknown.is_some()
+        took.unknown = unknown.is_some();
+        took
     }
 
     /// Lines of a format that the first of them tell.
     pub fn detect_format() -> Self {
-        Self::Detect(Detect { head: Vec::new(), zone: decode::utc(), explain: false })
+        Self::Detect(Detect { head: Detector::default(), zone: decode::utc(), explain: false })
     }
 
     /// Lines of `format`.

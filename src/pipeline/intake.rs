@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::feed::Feed;
 use super::output::{Mark, Output, OutputError};
+use crate::decode::Format;
 use crate::event::{RunStatus, Timestamp};
 use crate::normalize::{Counters, Normalizer, Progress, RunEnd};
 use crate::source::Got;
@@ -52,6 +53,10 @@ pub struct Report {
     pub output_error: Option<OutputError>,
     /// True if an input was of no known format, so that its lines were kept as log lines.
     pub unknown_format: bool,
+    /// What is wrong with a report that could not be read to its end.
+    pub damaged: Option<String>,
+    /// The format that an input was said to have, and of which it had no event.
+    pub eventless: Option<Format>,
 }
 
 /// Tells a running intake to end.
@@ -251,6 +256,8 @@ impl Intake {
         self.report.elapsed = progress.elapsed;
         self.report.entries = self.normalizer.entries();
         self.report.unknown_format = self.feeds.iter().any(|f| f.unknown_format);
+        self.report.damaged = self.feeds.iter_mut().find_map(|f| f.damaged.take());
+        self.report.eventless = self.feeds.iter().find_map(|f| f.eventless);
         if let Ok(mut live) = self.live.lock() {
             *live = Live { progress, entries: self.normalizer.entries() };
         }

@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 
 use super::inputs::Input;
 use crate::decode::{Decoder, Document, Format, Zone};
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Fact, RunFinished, RunStatus, Timestamp};
 use crate::loki::entry::{Entry, EntrySink, Stream};
 use crate::loki::limits::Limits;
 use crate::names::label;
@@ -229,8 +229,14 @@ impl Run<'_> {
             return Err(error);
         }
         reader.finish(&mut |event| self.normalizer.event(&event, self.now, &mut self.out));
-        self.flush()?;
         let error = read.err().map(|error| error.to_string()).or_else(|| reader.broken());
+        if error.is_some() {
+            // What is missing may have failed.
+            let aborted = RunFinished { status: Some(RunStatus::Aborted), message: "a report is damaged".into() };
+            let aborted = Event { time: None, fact: Fact::RunFinished(aborted) };
+            self.normalizer.event(&aborted, self.now, &mut self.out);
+        }
+        self.flush()?;
         let (counters, entries) = before;
         Ok(Row {
             file: input.name(),

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 
 use memchr::{memchr2, memmem};
 
+use crate::event::Timestamp;
+
 /// What every message begins with.
 pub(super) const BEGIN: &str = "##teamcity[";
 
@@ -26,6 +28,8 @@ pub(super) struct Message<'a> {
     pub(super) text: Cow<'a, str>,
     pub(super) status: Cow<'a, str>,
     pub(super) error_details: Cow<'a, str>,
+    /// What `timestamp` says.
+    pub(super) time: Option<Timestamp>,
 }
 
 /// Finds the next message in a line: what is before it, the message, and what follows. A beginning that is no message is
