@@ -180,16 +180,21 @@ impl Model {
     fn crash_in_append(&mut self, sizes: &[u16], index: prop::sample::Index) {
         let before = self.files();
         let (count, mark) = (self.records.len(), self.mark.clone());
-        self.append(sizes, true);
-        let after = self.files();
         let old = self.dir();
         self.crashes += 1;
-        copy(&old, &self.dir());
+        let new = self.dir();
+        self.crashes -= 1;
+        // Before the append: what it replaces may be deleted as soon as it is whole, and never sooner.
+        copy(&old, &new);
+        self.append(sizes, true);
+        let after = self.files();
+        self.crashes += 1;
         // The write came so far, in a segment that was there or a new one.
         let grown = after.iter().find(|(name, len)| before.iter().all(|file| file != &(name.clone(), *len)));
         let (name, len) = grown.unwrap();
         let had = before.iter().find(|(other, _)| other == name).map_or(0, |(_, len)| *len);
         let cut = had + index.index((len - had) as usize) as u64;
+        std::fs::copy(old.join(name), new.join(name)).unwrap();
         std::fs::File::options().write(true).open(self.dir().join(name)).unwrap().set_len(cut).unwrap();
         self.records.truncate(count);
         self.mark = mark;
