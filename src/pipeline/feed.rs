@@ -218,10 +218,15 @@ impl Took {
     }
 }
 
-/// Hands an event on, and tells whether it is one, and no output.
+/// Hands an event on, and tells whether it is one, and not a line of output that stood between events.
 fn hand_on(event: &Event<'_>, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) -> bool {
     normalizer.event(event, now, out);
-    !matches!(event.fact, Fact::Log(_) | Fact::Note(_))
+    match &event.fact {
+        Fact::Note(_) => false,
+        // What the format itself brings says when it was written, or where.
+        Fact::Log(log) => event.time.is_some() || log.source != event::Source::Stdout,
+        _ => true,
+    }
 }
 
 impl Handler {
