@@ -15,7 +15,7 @@ pub(super) struct BatchArgs {
     /// Files that run at a time [default: the number of processors]
     #[arg(long, short = 'w', value_name = "N")]
     pub(super) workers: Option<NonZeroUsize>,
-    /// Who asks for the run [default: who runs testwire]; Loki's user is a setting of the file or the environment here
+    /// Who asks for the run [default: who runs testwire]; Loki's user is --loki-user here
     #[arg(long = "user", id = "asker", value_name = "NAME")]
     pub(super) asker: Option<Name>,
     /// Run a file that failed again, up to so often
