@@ -89,9 +89,10 @@ impl Decoder for Ctest {
                 self.runs = true;
                 run_started("CTest", None, emit);
             }
-            Some(Line::Sum) => {
+            Some(Line::Sum) if self.runs => {
                 self.runs = false;
                 stdout_line(bytes, emit);
+                run_finished(None, "", None, emit);
             }
             Some(Line::Start(number, name)) => {
                 self.names.insert(number, name.to_owned());

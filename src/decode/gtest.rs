@@ -112,6 +112,8 @@ impl Decoder for Gtest {
     fn finish(&mut self, emit: &mut Emit<'_>) {
         if self.runs {
             run_finished(Some(RunStatus::Aborted), "the program ended before its tests", None, emit);
+        } else if self.began {
+            run_finished(None, "", None, emit);
         }
     }
 
@@ -137,7 +139,8 @@ impl Gtest {
             Line::FailedSuite(suite) => {
                 suite_finished(suite, Status::Failed, None, "SetUpTestSuite or TearDownTestSuite failed", emit);
             }
-            Line::Run(name) => {
+            // Within a test it is what the test prints: a program that dies is followed by another's first line.
+            Line::Run(name) if self.test.is_none() => {
                 let suite = name.split_once('.').map_or("", |(suite, _)| suite);
                 let test = test_ref(name, suite);
                 let started = TestStarted { test, attempt: None, repeat: self.repeats, tags: Vec::new() };
@@ -159,7 +162,7 @@ impl Gtest {
                 }
                 self.test_end(status, duration, emit);
             }
-            Line::End(..) | Line::Disabled(_) => self.output(raw, emit),
+            Line::End(..) | Line::Disabled(_) | Line::Run(_) => self.output(raw, emit),
         }
     }
 
