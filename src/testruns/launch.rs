@@ -80,7 +80,7 @@ impl Launch {
         let log = File::create(&paths.log)?;
         let mut command = self.command(Path::new("/bin/sh"));
         command.args(["-c", BECOME, "testwire"]).arg(&self.program);
-        command.args(["batch", "--quiet", "--run-id", &record.run_id, "--user", &record.username]);
+        command.args(["batch", "--quiet", "--run-id", &record.run_id, &format!("--user={}", record.username)]);
         command.arg("--state-dir").arg(&self.state_dir);
         command.args(["--command", test, "--timeout", &format!("{}ms", limit.as_millis())]);
         if let Some(workers) = self.workers {
