@@ -2,18 +2,21 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Begin, Env, Place, Settings, TailSource, Typed};
+use crate::config::{Begin, Env, Name, Place, Settings, TailSource, Typed};
 use crate::decode::Format;
 use crate::exit::Failure;
 
+mod batch;
 mod examples;
 mod tail;
 mod typed;
 
+use batch::BatchArgs;
 use tail::{Further, TailArgs};
 use typed::ListenTyped;
 
@@ -30,6 +33,18 @@ pub enum Invocation {
         no_inject: bool,
         /// Logs to follow meanwhile.
         tails: Vec<TailSource>,
+    },
+    /// Run many test files.
+    Batch {
+        /// Settings.
+        settings: Box<Settings>,
+        /// What else was typed.
+        batch: Box<Batch>,
+    },
+    /// See to it that nothing of a batch outlives it; for testwire itself.
+    BatchGuard {
+        /// Marks the processes of the batch.
+        mark: String,
     },
     /// Ship events from stdin.
     Pipe {
@@ -138,6 +153,29 @@ pub enum Invocation {
     },
 }
 
+/// `testwire batch` as it was typed.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The files.
+    pub files: Vec<String>,
+    /// Files at a time; `None`: as many as there are processors.
+    pub workers: Option<usize>,
+    /// Who asks for the run, if it is not who runs testwire.
+    pub user: Option<Name>,
+    /// How often a file that failed is run again.
+    pub retry: u32,
+    /// How long a file may take.
+    pub timeout: Option<Duration>,
+    /// Bytes of memory of each process.
+    pub memory: Option<u64>,
+    /// Stop at the first failure.
+    pub fail_fast: bool,
+    /// The command of each file; `None`: by its kind.
+    pub command: Option<String>,
+    /// Go on with an earlier one.
+    pub resume: bool,
+}
+
 /// Turns any test runner's events and logs into labelled Grafana Loki streams, live.
 ///
 /// testwire wraps or follows a test command, sends what happens to Loki while it happens, and passes the command's output
@@ -172,6 +210,20 @@ enum Command {
         /// The test command and its arguments, behind `--`
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,
+    },
+    /// Run many test files on several workers, as one run
+    ///
+    /// Each file is run in a process group of its own: by its kind (pytest for test_*.py and *_test.py, robot for *.robot, python3,
+    /// sh, bats and node --test for what they read, anything executable by itself) or by --command. What takes longest begins
+    /// first, as far as earlier runs are known. A file that crashes or takes too long costs only itself. SIGTERM and Ctrl-C end
+    /// all files, a second one kills them, and none outlives testwire, even if it is killed.
+    #[command(after_long_help = examples::BATCH, after_help = examples::MORE)]
+    Batch(Box<BatchArgs>),
+    /// Ends what is left of a batch whose testwire is gone
+    #[command(hide = true, name = "batch-guard", after_help = examples::BATCH_GUARD)]
+    BatchGuard {
+        /// Marks the processes of the batch
+        mark: String,
     },
     /// Ship test events that arrive on stdin
     ///
@@ -394,6 +446,21 @@ where
             let tails = tails.chain(further.tails(place)?).collect();
             Invocation::Run { settings: load(&typed)?, command, no_inject, tails }
         }
+        Command::Batch(args) => {
+            let batch = Batch {
+                timeout: args.timeout(),
+                files: args.files,
+                workers: args.workers.map(usize::from),
+                user: args.asker,
+                retry: args.retry,
+                memory: args.memory.map(|memory| memory.0),
+                fail_fast: args.fail_fast,
+                command: args.command,
+                resume: args.resume,
+            };
+            Invocation::Batch { settings: load(&args.typed.0)?, batch: Box::new(batch) }
+        }
+        Command::BatchGuard { mark } => Invocation::BatchGuard { mark },
         Command::Pipe(PipeArgs { format, tee, no_fail, explain, typed }) => {
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail, explain }
         }

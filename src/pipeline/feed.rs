@@ -7,7 +7,7 @@ use super::output::ToNothing;
 use crate::decode::{self, Decoder, Detection, Detector, Format, Zone};
 use crate::event::{self, Event, Fact, Level, LogLine, Note, RunFinished, RunStatus, Timestamp};
 use crate::loki::entry::EntrySink;
-use crate::normalize::{Normalizer, Snapshot};
+use crate::normalize::{Normalizer, Part, Snapshot};
 use crate::source::lines::LineReader;
 use crate::source::{Got, Source};
 
@@ -68,6 +68,10 @@ pub struct Feed {
     pub(super) damaged: Option<String>,
     /// The format that somebody said it has, and of which it has no event.
     pub(super) eventless: Option<Format>,
+    /// The file of a batch that it is of.
+    pub(super) part: Option<Part>,
+    /// True if the last look at it gave something.
+    pub(super) is_fresh: bool,
     lines: LineReader,
     handler: Handler,
     tee: Option<Box<dyn Tee>>,
@@ -94,6 +98,8 @@ impl Feed {
             unknown_format: false,
             damaged: None,
             eventless: None,
+            part: None,
+            is_fresh: false,
             lines: LineReader::default(),
             handler,
             tee: None,
@@ -116,6 +122,13 @@ impl Feed {
         self
     }
 
+    /// Takes it for what a file of a batch says.
+    #[must_use]
+    pub fn of_part(mut self, part: &Part) -> Self {
+        self.part = Some(part.clone());
+        self
+    }
+
     /// Takes the part of the source that another process has dealt with, as `snapshot` and the number of bytes say, for
     /// its state alone: entries come from what is behind it.
     #[must_use]
@@ -126,7 +139,9 @@ impl Feed {
 
     /// Bytes of the source that were taken, if it is a file that can be read again.
     pub(super) fn offset(&self) -> Option<u64> {
-        matches!(self.source, Source::Follow(_)).then(|| self.lines.consumed())
+        // Whoever runs a batch has many; none of them is read again.
+        let is_file = matches!(self.source, Source::Follow(_)) && self.part.is_none();
+        is_file.then(|| self.lines.consumed())
     }
 
     /// Reads once and takes what came.
@@ -136,6 +151,7 @@ impl Feed {
         out: &mut dyn EntrySink,
         now: Timestamp,
     ) -> io::Result<Got> {
+        normalizer.enter(self.part.as_ref());
         let Self { source, lines, handler, tee, unknown_format, eventless, known, .. } = self;
         let mut tee_error = None;
         let got = lines.fill(source, |bytes| {
@@ -174,6 +190,7 @@ impl Feed {
 
     /// Takes what was held back; the source is not read any more.
     pub(super) fn end(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) {
+        normalizer.enter(self.part.as_ref());
         let Self { lines, handler, tee, unknown_format, damaged, eventless, .. } = self;
         let mut took = Took::default();
         lines.finish(|line, _| took.add(handler.line(line, normalizer, out, now)));

@@ -9,7 +9,7 @@ use crate::decode::Format;
 
 /// How the events of a run come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Channel {
+pub(in crate::commands) enum Channel {
     /// A listener appends them to a file; the runner's output is not touched at all: a run must outlive testwire, and a
     /// terminal stays a terminal for it.
     File(Format),
@@ -21,24 +21,24 @@ pub(super) enum Channel {
 
 /// What is run, and how it is made to speak.
 #[derive(Debug)]
-pub(super) struct Injection {
+pub(in crate::commands) struct Injection {
     /// How its events come.
-    pub(super) channel: Channel,
+    pub(in crate::commands) channel: Channel,
     /// The command line, with what had to be added.
-    pub argv: Vec<OsString>,
+    pub(in crate::commands) argv: Vec<OsString>,
     /// Environment variables to set for it.
-    pub env: Vec<(&'static str, OsString)>,
+    pub(in crate::commands) env: Vec<(&'static str, OsString)>,
     /// The file that its listener writes; empty if it has none.
-    pub(super) events: PathBuf,
+    pub(in crate::commands) events: PathBuf,
     /// Descriptor that the command inherits: holds the lock on that file until the listener has its own.
-    pub(super) lock: Option<OwnedFd>,
+    pub(in crate::commands) lock: Option<OwnedFd>,
     /// What was done, in one line; empty if nothing.
-    pub note: String,
+    pub(in crate::commands) note: String,
 }
 
 impl Runner {
     /// The format of what its listener writes; `None` if it needs none.
-    pub(super) fn listener(self) -> Option<Format> {
+    pub(in crate::commands) fn listener(self) -> Option<Format> {
         match self {
             Self::Robot => Some(Format::Robot),
             Self::Pytest => Some(Format::Pytest),
@@ -51,25 +51,25 @@ impl Runner {
 }
 
 /// True if `go test` was asked for JSON by the user.
-pub(super) fn wants_json(argv: &[OsString]) -> bool {
+pub(in crate::commands) fn wants_json(argv: &[OsString]) -> bool {
     argv.iter().any(|arg| matches!(arg.to_str(), Some("-json" | "--json" | "-json=true" | "--json=true")))
 }
 
 /// What a listener needs to know.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(in crate::commands) struct Place<'a> {
     /// Directory with testwire's listeners.
-    pub(super) listeners: PathBuf,
+    pub(in crate::commands) listeners: PathBuf,
     /// The file that they write.
-    pub(super) events: PathBuf,
+    pub(in crate::commands) events: PathBuf,
     /// A descriptor with the lock on it, which the command inherits.
-    pub(super) lock: OwnedFd,
+    pub(in crate::commands) lock: OwnedFd,
     /// The run.
-    pub(super) run_id: &'a str,
+    pub(in crate::commands) run_id: &'a str,
 }
 
 /// How to run a command whose events are on its standard output, or that has none.
-pub(super) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) -> Injection {
+pub(in crate::commands) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) -> Injection {
     let env = vec![("TESTWIRE_RUN_ID", run_id.into())];
     let channel = Channel::Shown(None);
     let mut plan =
@@ -121,7 +121,7 @@ fn nextest(plan: &mut Injection) {
 }
 
 /// How to run a command whose runner loads a listener that writes `format`. `env` gives the present environment.
-pub(super) fn with_listener(
+pub(in crate::commands) fn with_listener(
     found: &Recognised,
     format: Format,
     argv: &[OsString],

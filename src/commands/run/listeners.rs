@@ -24,7 +24,7 @@ const FILES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// If the directory or a file cannot be written.
-pub(super) fn install(state_dir: &Path) -> io::Result<PathBuf> {
+pub(in crate::commands) fn install(state_dir: &Path) -> io::Result<PathBuf> {
     let directory = state_dir.join("listeners").join(env!("CARGO_PKG_VERSION"));
     fs::create_dir_all(&directory)?;
     for (name, text) in FILES {

@@ -1,10 +1,10 @@
 //! `testwire run -- CMD…`: runs any test command and ships what it does while it does it.
 
 mod child;
-mod gotext;
-mod inject;
+pub(super) mod gotext;
+pub(super) mod inject;
 mod listeners;
-mod recognise;
+pub(super) mod recognise;
 mod terminal;
 
 use std::ffi::OsString;
@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::events_file::EventFile;
 use super::session::{Ends as RunEnds, Opened, Session, run_info};
 use super::shipping::{eprint_line, limits};
 use super::status_line::StatusLine;
@@ -52,19 +53,8 @@ pub async fn run(
     let limits = limits(settings).await;
     let opened = Opened::new(settings, &limits)?;
     let name = opened.name().to_owned();
-    let mut events = None;
-    let mut plan = match found.runner.listener() {
-        Some(format) => {
-            let file = events.insert(opened.event_file(settings, &info, format)?);
-            let lock =
-                file.lock_to_inherit().map_err(|e| Failure::new(Exit::Spool, "no descriptor is left").cause(&e))?;
-            let listeners = listeners::install(&settings.state_dir)
-                .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
-            let place = Place { listeners, events: file.path.clone(), lock, run_id: &info.run_id };
-            with_listener(&found, format, argv, place, |name| std::env::var_os(name))
-        }
-        None => without_listener(found.runner, argv, &info.run_id),
-    };
+    let event_file = |format| opened.event_file(settings, &info, format);
+    let (mut plan, events) = plan(settings, &found, argv, &info.run_id, event_file)?;
     let mut normalizer = Normalizer::new(info);
     // Before the command is started, so that what it writes first is seen.
     let beside = Beside::one(&normalizer.info().run_id, normalizer.running());
@@ -89,6 +79,28 @@ pub async fn run(
         Opened::remove_event_file(&name, settings);
     }
     Ok(ended.exit_code())
+}
+
+/// How to run `argv` so that its runner speaks. `event_file` makes the file that its listener writes, if it has one.
+///
+/// # Errors
+/// If the file or the listeners cannot be written.
+pub(super) fn plan(
+    settings: &Settings,
+    found: &Recognised,
+    argv: &[OsString],
+    run_id: &str,
+    event_file: impl FnOnce(Format) -> Result<EventFile, Failure>,
+) -> Result<(Injection, Option<EventFile>), Failure> {
+    let Some(format) = found.runner.listener() else {
+        return Ok((without_listener(found.runner, argv, run_id), None));
+    };
+    let file = event_file(format)?;
+    let lock = file.lock_to_inherit().map_err(|e| Failure::new(Exit::Spool, "no descriptor is left").cause(&e))?;
+    let listeners = listeners::install(&settings.state_dir)
+        .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
+    let place = Place { listeners, events: file.path.clone(), lock, run_id };
+    Ok((with_listener(found, format, argv, place, |name| std::env::var_os(name)), Some(file)))
 }
 
 /// Waits for the command, showing how it goes.
@@ -169,6 +181,6 @@ fn shown(reader: OwnedFd, handler: Handler, to: impl Write + Send + 'static, red
     Feed::new(Source::from_fd(reader), handler).with_tee(tee)
 }
 
-fn follow(path: &Path, format: Format) -> Feed {
+pub(super) fn follow(path: &Path, format: Format) -> Feed {
     Feed::new(Source::Follow(Follow::new(path)), Handler::decoder(format))
 }

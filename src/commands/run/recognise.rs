@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 /// Runners that `testwire run` can make speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Runner {
+pub(in crate::commands) enum Runner {
     /// Robot Framework, also through pabot: a listener, by `ROBOT_OPTIONS`.
     Robot,
     /// pytest, with or without xdist: a plugin, by `PYTEST_ADDOPTS`.
@@ -38,7 +38,7 @@ pub(super) enum Runner {
 
 impl Runner {
     /// The value of the label `runner`.
-    pub(super) fn label(self) -> &'static str {
+    pub(in crate::commands) fn label(self) -> &'static str {
         match self {
             Self::Robot => "robot",
             Self::Pytest => "pytest",
@@ -56,7 +56,7 @@ impl Runner {
     }
 
     /// True if it may draw over what it has drawn before, so that nothing else may write to its terminal.
-    pub(super) fn redraws(self) -> bool {
+    pub(in crate::commands) fn redraws(self) -> bool {
         match self {
             Self::Jest | Self::Vitest | Self::Playwright | Self::Cucumber | Self::Nextest | Self::CargoTest => true,
             Self::Robot | Self::Pytest | Self::GoTest | Self::Mocha | Self::NodeTest | Self::Plain => false,
@@ -66,11 +66,11 @@ impl Runner {
 
 /// What a command line starts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Recognised {
+pub(in crate::commands) struct Recognised {
     /// The runner.
-    pub(super) runner: Runner,
+    pub(in crate::commands) runner: Runner,
     /// The words of the command that names it: those typed, or those of a script in `package.json`.
-    pub(super) words: Vec<String>,
+    pub(in crate::commands) words: Vec<String>,
 }
 
 /// How deep scripts may call each other.
@@ -78,7 +78,7 @@ const DEEPEST_SCRIPT: usize = 4;
 
 /// Names the runner of a command line: the first word that is one, wherever it stands (`uv run pytest`,
 /// `python -m robot`, `bash -c "cd api && pytest"`), also in the scripts of `package.json` in `directory` that it runs.
-pub(super) fn recognise(argv: &[OsString], directory: &Path) -> Recognised {
+pub(in crate::commands) fn recognise(argv: &[OsString], directory: &Path) -> Recognised {
     let words: Vec<_> = argv.iter().filter_map(|arg| arg.to_str()).flat_map(words_of).collect();
     by_words(&words)
         .or_else(|| by_script(&words, &scripts(directory), DEEPEST_SCRIPT))
