@@ -72,6 +72,30 @@ struct Written {
     max_kept: Option<u32>,
 }
 
+impl Written {
+    /// Looks at the commands, and gives the name of that of requests that name none.
+    fn command(&self, file: &Path) -> Result<Option<String>, ConfigError> {
+        let refuse = |key, value: &str, expected: &str| Err(wrong(file, key, value, expected));
+        for (name, command) in &self.commands {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if name.is_empty() || !name.chars().all(plain) {
+                return refuse("testruns.commands", name, "names of letters, digits, -, _ and .");
+            }
+            if !command.contains("{}") {
+                return refuse("testruns.commands", command, "a command with {} for the test file");
+            }
+        }
+        match (&self.command, self.commands.len()) {
+            (_, 0) => refuse("testruns.commands", "", "at least one command, such as pytest = \"pytest {}\""),
+            (Some(name), _) if !self.commands.contains_key(name) => {
+                refuse("testruns.command", name, "the name of one of testruns.commands")
+            }
+            (None, 1) => Ok(self.commands.keys().next().cloned()),
+            (name, _) => Ok(name.clone()),
+        }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Table {
@@ -90,23 +114,7 @@ impl Testruns {
 
     fn from_written(written: Written, file: &Path) -> Result<Self, ConfigError> {
         let refuse = |key, value: &str, expected: &str| Err(wrong(file, key, value, expected));
-        for (name, command) in &written.commands {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            if name.is_empty() || !name.chars().all(plain) {
-                return refuse("testruns.commands", name, "names of letters, digits, -, _ and .");
-            }
-            if !command.contains("{}") {
-                return refuse("testruns.commands", command, "a command with {} for the test file");
-            }
-        }
-        let command = match (written.command, written.commands.len()) {
-            (_, 0) => return refuse("testruns.commands", "", "at least one command, such as pytest = \"pytest {}\""),
-            (Some(name), _) if !written.commands.contains_key(&name) => {
-                return refuse("testruns.command", &name, "the name of one of testruns.commands");
-            }
-            (None, 1) => written.commands.keys().next().cloned(),
-            (name, _) => name,
-        };
+        let command = written.command(file)?;
         let number = |key, value: Option<u32>, preset, most| {
             let value = value.unwrap_or(preset);
             let expected = format!("a number from 1 to {most}");

@@ -67,7 +67,7 @@ impl Asked {
 /// An answer, and the header `Link` of it.
 pub(super) type Linked = (Answer, Option<String>);
 
-/// A JSON order. `testfiles` is what upstream calls the files.
+/// An order in JSON.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
