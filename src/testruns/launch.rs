@@ -33,6 +33,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Further arguments.
+    pub arguments: Vec<String>,
     /// Its state directory.
     pub state_dir: PathBuf,
     /// The account to run as, if it is another one.
@@ -81,7 +83,7 @@ impl Launch {
         let mut command = self.command(Path::new("/bin/sh"));
         command.args(["-c", BECOME, "testwire"]).arg(&self.program);
         command.args(["batch", "--quiet", "--run-id", &record.run_id, &format!("--user={}", record.username)]);
-        command.arg("--state-dir").arg(&self.state_dir);
+        command.args(&self.arguments).arg("--state-dir").arg(&self.state_dir);
         command.args(["--command", test, "--timeout", &format!("{}ms", limit.as_millis())]);
         if let Some(workers) = self.workers {
             command.args(["--workers", &workers.to_string()]);

@@ -103,6 +103,7 @@ impl Place {
         let launch = Launch {
             program: "/bin/sh".into(),
             environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
+            arguments: Vec::new(),
             state_dir: self.directory.path().canonicalize().unwrap(),
             account: None,
             workers: None,

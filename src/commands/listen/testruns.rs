@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::config::secret::SecretSource;
 use crate::config::setting::{self, Kind};
-use crate::config::{Auth, CONFIG_FILE_ENV, Origin, Settings, TOKEN_ENV, Testruns};
+use crate::config::{Auth, CONFIG_FILE_ENV, Origin, Settings, Shown, TOKEN_ENV, Testruns};
 use crate::exit::{Exit, Failure};
 use crate::testruns::{Account, Launch, Queue, Rules};
 
@@ -54,6 +54,7 @@ pub(super) fn queue(settings: &Settings) -> Result<Option<Arc<Queue>>, Failure> 
         program: std::env::current_exe()
             .map_err(|e| Failure::new(Exit::Config, "testwire does not find itself, which runs the tests").cause(&e))?,
         environment: environment.into_iter().collect(),
+        arguments: arguments(settings),
         state_dir,
         account: account.map(|(account, _)| account),
         workers: table.workers,
@@ -106,21 +107,16 @@ fn account(name: &str) -> Result<Option<(Account, String)>, Failure> {
 /// there.
 fn environment(settings: &Settings, table: &Testruns) -> BTreeMap<OsString, OsString> {
     let mut environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-    let mut attributes = Vec::new();
     for shown in &settings.shown {
         let (Some(setting), Some(value)) = (setting::named(shown.name), &shown.value) else { continue };
         if !matches!(shown.origin, Origin::Flag | Origin::Env(_)) || OWN.contains(&shown.name) {
             continue;
         }
         match setting.kind {
-            // Not shown; they are in the environment already.
-            Kind::SecretPairs => {}
-            Kind::Pairs => attributes.push(value.as_str()),
+            // What was typed of them are arguments again; the rest is in the environment already.
+            Kind::SecretPairs | Kind::Pairs => {}
             _ => drop(environment.insert(setting.env_name().into(), value.into())),
         }
-    }
-    if !attributes.is_empty() {
-        environment.insert(setting::ATTR.env_name().into(), attributes.join(",").into());
     }
     for name in NOT_INHERITED {
         environment.remove(&OsString::from(name));
@@ -131,6 +127,13 @@ fn environment(settings: &Settings, table: &Testruns) -> BTreeMap<OsString, OsSt
     // Where the tests are, others may write.
     environment.insert(CONFIG_FILE_ENV.into(), table.config_file.clone().into());
     environment
+}
+
+/// Attributes that were typed, whose values may hold commas.
+fn arguments(settings: &Settings) -> Vec<String> {
+    let typed = |shown: &&Shown| shown.name == setting::ATTR.name && shown.origin == Origin::Flag;
+    let values = settings.shown.iter().filter(typed).filter_map(|shown| shown.value.as_deref());
+    values.map(|value| format!("--{}={value}", setting::ATTR.name)).collect()
 }
 
 /// Where batches keep what they know: with everything else, unless another account must write there.
