@@ -7,6 +7,7 @@ use regex::bytes::Regex;
 use serde::Deserialize;
 
 use super::error::{ConfigError, Origin};
+use super::file::deserialize;
 use super::place::Place;
 use super::value::{Expected, Name};
 use super::zone::Zone;
@@ -204,17 +205,7 @@ impl TailSource {
     /// # Errors
     /// If it is not TOML or JSON, or what it says of a log is not understood.
     pub fn parse(path: &Path, text: &str) -> Result<Vec<Self>, ConfigError> {
-        let json = path.extension().is_some_and(|extension| extension == "json");
-        let written: Result<Tables, (usize, String)> = if json {
-            serde_json::from_str(text).map_err(|error| (error.line(), error.to_string()))
-        } else {
-            toml::from_str(text).map_err(|error: toml::de::Error| {
-                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-                (1 + before.matches('\n').count(), error.message().to_owned())
-            })
-        };
-        let written =
-            written.map_err(|(line, message)| ConfigError::Syntax { path: path.to_owned(), line, message })?;
+        let written: Tables = deserialize(path, text)?;
         let base = path.parent().unwrap_or(Path::new(""));
         let own = written.tail.into_iter().map(|written| Self::from_written(written, path, base));
         let realtime = written.source_log_tails.into_iter().map(|written| Self::from_realtime(written, path, base));
