@@ -304,7 +304,8 @@ def value_table(title, description, width, height, queries, no_value, columns, s
     changes = [
         {"id": "labelsToFields", "options": {"mode": "columns"}},
         {"id": "merge", "options": {}},
-        {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": {},
+        # Of a single query, some versions leave the letter out.
+        {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": {"Value": "Value #A"},
                                        "indexByName": {name: i for i, name in enumerate(names)}}},
     ]
     return table(title, description, width, height, queries, no_value, columns, changes, sort, **more)

@@ -58,29 +58,29 @@ ENDED_LINK = [link_of_run("${__data.fields.from_ms}", "${__data.fields.to_ms}"),
 SOME_BROKEN, SOME_WARN, SOME_FIXED = steps(QUIET, 1, BROKEN), steps(QUIET, 1, WARN), steps(QUIET, 1, PASSED)
 
 HEAD = [
-    stat("Live runs", "How many runs are under way? A run is live if it reported within the last two minutes and has not ended.", 3,
+    stat("Live runs", "How many runs are under way? A run is live if it reported within the last two minutes and has not ended.", 4,
          [instant("A", f"count({LIVE}) or vector(0)")], "No run is live. Start one: testwire run -- COMMAND", color=steps(QUIET, 1, CALM)),
-    stat("Failing in live runs", "Does anything fail right now? Failed and broken tests of live runs.", 3,
+    stat("Failing in live runs", "Does anything fail right now? Failed and broken tests of live runs.", 4,
          [instant("A", f"sum(({live(of_live('failed'))}) + on (run_id) ({live(of_live('errored'))})) or vector(0)")],
          "No run is live. Start one: testwire run -- COMMAND", color=SOME_BROKEN),
     stat("Stalled runs", "Did a run die? Runs that started within 24 hours, have not ended, and have been silent for two minutes: machine "
-         "down, testwire killed, or Loki not reachable from there.", 3, [instant("A", f"count({STALLED}) or vector(0)")],
+         "down, testwire killed, or Loki not reachable from there.", 4, [instant("A", f"count({STALLED}) or vector(0)")],
          "Nothing started in 24 hours. Start a run: testwire run -- COMMAND", color=SOME_WARN),
-    stat("Finished runs", "How many runs ended in this range?" + SERIES, 3, [instant("A", f"count({over()})")],
+    stat("Finished runs", "How many runs ended in this range?" + SERIES, 4, [instant("A", f"count({over()})")],
          NO_RUN_ENDED),
-    stat("Failed", "How many of them failed: a test did, or the runner said so?" + SERIES, 2,
+    stat("Failed", "How many of them failed: a test did, or the runner said so?" + SERIES, 4,
          [instant("A", f"count({over('failed')}) or vector(0)")], NO_RUN_ENDED, color=SOME_BROKEN),
     stat("Aborted", "How many ended without an end of their own: killed, crashed, or silent for too long? These are not failures of "
-         "tests." + SERIES, 2, [instant("A", f"count({over('aborted')}) or vector(0)")], NO_RUN_ENDED, color=SOME_WARN),
-    stat("Runs passed", "Which share of the finished runs passed in all their parts?" + SERIES, 2,
+         "tests." + SERIES, 4, [instant("A", f"count({over('aborted')}) or vector(0)")], NO_RUN_ENDED, color=SOME_WARN),
+    stat("Runs passed", "Which share of the finished runs passed in all their parts?" + SERIES, 6,
          [instant("A", f"(count({over('passed')} unless on (run_id) {over('failed|aborted')}) or vector(0)) "
                        f"/ count({over()})")], NO_RUN_ENDED, "percentunit"),
-    stat("Tests passed", "Which share of the tests that ran passed? Skipped and unfinished ones are left out." + SERIES, 2,
+    stat("Tests passed", "Which share of the tests that ran passed? Skipped and unfinished ones are left out." + SERIES, 6,
          [instant("A", f"{total('passed')} / ({total('passed')} + {total('failed')} + {total('errored')} > 0)")],
          NO_RUN_ENDED, "percentunit"),
-    stat("New failures", "How many failures of tests were new, which passed in the run before?" + SERIES, 2,
+    stat("New failures", "How many failures of tests were new, which passed in the run before?" + SERIES, 6,
          [instant("A", f"{total('new_failures')} or vector(0)")], NO_RUN_ENDED, color=SOME_BROKEN),
-    stat("Mean duration", "How long does a run take? Mean of the finished runs." + SERIES, 2,
+    stat("Mean duration", "How long does a run take? Mean of the finished runs." + SERIES, 6,
          [instant("A", f"avg(max by (run_id) ({last(CHOSEN_ENDS, 'elapsed_ms')}) unless on (run_id) {ALIVE})")], NO_RUN_ENDED, "ms"),
 ]
 
@@ -111,8 +111,8 @@ STALLED_TABLE = value_table(
     [instant("A", f"min by ({WHO}, branch, user, host) (last_over_time({STARTS} | label_format from_ms=`{{{{ unixEpochMillis __timestamp__ }}}}` "
                   f"| unwrap from_ms [24h]) by ({WHO}, branch, user, host)) and on (run_id) ({STALLED})")],
     "No run is stalled: all that started within 24 hours ended or are live.", [
-        column("run_id", "Run", 190, links=[link_of_run("${__data.fields.Value.numeric}", "now")]),
-        column("service_name", "Project", 120), column("Value", "Started", 150, "dateTimeFromNow"), column("branch", "Branch", 120),
+        column("run_id", "Run", 190, links=[link_of_run('${__data.fields["Value #A"].numeric}', "now")]),
+        column("service_name", "Project", 120), column("Value #A", "Started", 150, "dateTimeFromNow"), column("branch", "Branch", 120),
         column("user", "User", 90), column("host", "Machine", 120), column("env", "Env", 80), column("runner", "Runner", 90),
         hidden("Time"),
     ])
