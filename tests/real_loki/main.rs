@@ -46,6 +46,8 @@ mod runs;
 #[cfg(test)]
 mod sample_runs;
 #[cfg(test)]
+mod testruns;
+#[cfg(test)]
 #[path = "../common/twenty_runs.rs"]
 mod twenty_runs;
 #[cfg(test)]
