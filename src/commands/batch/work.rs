@@ -20,7 +20,7 @@ use crate::commands::events_file::{self, EventFile};
 use crate::commands::run::gotext::{GoText, Style};
 use crate::commands::run::inject::{Channel, Injection, wants_json};
 use crate::commands::run::recognise::recognise;
-use crate::commands::run::{follow, plan};
+use crate::commands::run::{follow, of_stdout, plan};
 use crate::commands::session::Session;
 use crate::commands::shipping::eprint_line;
 use crate::commands::status_line::{StatusLine, progress_text};
@@ -423,9 +423,7 @@ fn feeds(plan: &Injection, argv: &[std::ffi::OsString], out: OwnedFd, err: Owned
             let [err_handler, out_handler] = cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder));
             vec![kept(err, err_handler), kept(out, out_handler)]
         }
-        Channel::Shown(format) => {
-            let handler = format.map_or(Handler::Plain(event::Source::Stdout), Handler::decoder);
-            vec![kept(out, handler), kept(err, plain_err)]
-        }
+        // Reports are not watched for: files that run side by side would find each other's.
+        channel => vec![kept(out, of_stdout(channel)), kept(err, plain_err)],
     }
 }
