@@ -20,7 +20,7 @@ use crate::commands::events_file::{self, EventFile};
 use crate::commands::run::gotext::{GoText, Style};
 use crate::commands::run::inject::{Channel, Injection, wants_json};
 use crate::commands::run::recognise::recognise;
-use crate::commands::run::{follow, plan};
+use crate::commands::run::{follow, of_stdout, plan};
 use crate::commands::session::Session;
 use crate::commands::shipping::eprint_line;
 use crate::commands::status_line::{StatusLine, progress_text};
@@ -423,9 +423,8 @@ fn feeds(plan: &Injection, argv: &[std::ffi::OsString], out: OwnedFd, err: Owned
             let [err_handler, out_handler] = cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder));
             vec![kept(err, err_handler), kept(out, out_handler)]
         }
-        Channel::Shown(format) => {
-            let handler = format.map_or(Handler::Plain(event::Source::Stdout), Handler::decoder);
-            vec![kept(out, handler), kept(err, plain_err)]
+        Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
+            vec![kept(err, plain_err), kept(out, of_stdout(plan.channel))]
         }
     }
 }

@@ -195,7 +195,7 @@ fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started
 }
 
 /// What the lines of a command's standard output are.
-fn of_stdout(channel: Channel) -> Handler {
+pub(super) fn of_stdout(channel: Channel) -> Handler {
     match channel {
         Channel::Shown(Some(format)) => Handler::decoder(format),
         Channel::Watched => Handler::Watch(event::Source::Stdout),
