@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Normalizer;
+use super::{Normalizer, configuration};
 use super::render::Pairs;
 use super::text::push_duration;
 use super::write::key;
@@ -62,8 +62,10 @@ impl Normalizer {
             RunStatus::Passed => "info",
             RunStatus::Failed | RunStatus::Aborted => "error",
         };
+        let configuration = configuration(&info.metadata);
         let mut pairs = Pairs::new(level);
         pairs.push(meta::HOST, &info.host);
+        pairs.push(meta::CONFIGURATION, &configuration);
         for (name, value) in &info.metadata {
             pairs.push(name, value);
         }

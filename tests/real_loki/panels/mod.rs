@@ -1,6 +1,7 @@
 //! The panels of the dashboards: each query is asked of a real Loki with its variables filled in, and compared with what is
 //! known of the runs in it.
 
+mod more;
 mod samples;
 mod seeded;
 
