@@ -25,7 +25,7 @@ PANELS = [
     stat("Waiting", "How many entries wait for Loki, in the processes that reported within two minutes before the end of the range? What "
          "ended processes left is not among them: see testwire status.", 4, [instant("A", f"sum({last(TOLD, 'waiting', '2m', EACH)})")], NONE,
          color=steps(PASSED, 1000, WARN, 100000, BROKEN)),
-    stat("Waiting for", "How long has the oldest of them waited, to 10 s?", 4,
+    stat("Waiting for", "How long has the oldest of them waited? Exact to 10 s.", 4,
          [instant("A", f"max({last(TOLD, 'waiting_ms', '2m', EACH)})")], NONE, "ms", color=steps(PASSED, 60000, WARN, 600000, BROKEN)),
     stat("Spool used", "How full is the fullest spool of these processes, of its cap? At the cap inputs wait; nothing is dropped.", 4,
          [instant("A", f"max({last(TOLD, 'spool_used', '2m', EACH)})")], NONE, "percentunit", color=steps(PASSED, 0.5, WARN, 0.9, BROKEN)),

@@ -277,7 +277,7 @@ def line_table(title, description, width, height, query, no_value, columns, grou
     fields = list(dict.fromkeys(c["field"] for c in columns))
     changes = [
         {"id": "extractFields", "options": {"source": "labels", "format": "auto", "replace": False}},
-        # Loki gives entries by their labels and metadata, and Grafana leaves them so.
+        # Loki has a stream for each set of labels and metadata, and Grafana 9.4 shows one after the other.
         {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "Time", "desc": True}]}},
         {"id": "filterFieldsByName", "options": {"include": {"names": fields}}},
     ]
@@ -308,7 +308,8 @@ def value_table(title, description, width, height, queries, no_value, columns, s
     changes = [
         {"id": "labelsToFields", "options": {"mode": "columns"}},
         {"id": "merge", "options": {}},
-        {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": {},
+        # Of a single query, some versions leave the letter out.
+        {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": {"Value": "Value #A"},
                                        "indexByName": {name: i for i, name in enumerate(names)}}},
     ]
     return table(title, description, width, height, queries, no_value, columns, changes, sort, **more)

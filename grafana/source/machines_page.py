@@ -48,9 +48,9 @@ def of_newest(agg):
 
 STATES = {1: ("✓ passed", PASSED), 2: ("✗ failed", BROKEN), 3: ("■ aborted", WARN)}
 PANELS = [
-    stat("Machines", "On how many machines did a run begin in this range?", 4, [instant("A", f"count({seen(STARTS, by='host')})")],
+    stat("Machines", "On how many machines did a run begin? Each machine is a series.", 4, [instant("A", f"count({seen(STARTS, by='host')})")],
          "No run began in this range. Widen it."),
-    stat("Busy now", "On how many machines is a run that reported within the last two minutes and has not ended?", 4,
+    stat("Busy now", "How many machines have a run that reported within the last two minutes and has not ended? Each machine and run is a series.", 4,
          [instant("A", f"count(max by (host) ({now('done')})) or vector(0)")], NONE_BUSY, color=steps(QUIET, 1, CALM)),
     panel("bargauge", "Processor and memory", "Is a machine short of something? What scrapers of RealtimeResults measured last, within five "
           "minutes before the end of the range.", 16, 4,

@@ -15,6 +15,8 @@ pub const DASHBOARDS: &[(&str, &str)] = &[
     ("machines.json", include_str!("../../grafana/dashboards/machines.json")),
     ("logs.json", include_str!("../../grafana/dashboards/logs.json")),
     ("forwarder.json", include_str!("../../grafana/dashboards/forwarder.json")),
+    ("failures.json", include_str!("../../grafana/dashboards/failures.json")),
+    ("test.json", include_str!("../../grafana/dashboards/test.json")),
 ];
 
 /// Writes the dashboards into `directory`, which is made if need be, and prints where they are.

@@ -28,7 +28,10 @@ const LAST: Duration = Duration::from_secs(1);
 
 /// The queues of this process, those that it took over included. Clones are the same.
 #[derive(Clone, Default)]
-pub(super) struct Watched(Arc<Mutex<Vec<(Arc<DiskQueue>, Arc<Stats>)>>>);
+pub(super) struct Watched(Arc<Mutex<Vec<Shipped>>>);
+
+/// A queue, and what became of its entries.
+type Shipped = (Arc<DiskQueue>, Arc<Stats>);
 
 /// Sums over them, since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

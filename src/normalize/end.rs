@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Normalizer, configuration};
 use super::render::Pairs;
 use super::text::push_duration;
 use super::write::key;
+use super::{Normalizer, configuration};
 use crate::event::{Level, Note, RunStatus, Timestamp};
 use crate::loki::entry::EntrySink;
 use crate::names::{kind, meta};
