@@ -10,10 +10,12 @@ use crate::config::{Begin, Env, Place, Settings, TailSource, Typed};
 use crate::decode::Format;
 use crate::exit::Failure;
 
+mod dashboards;
 mod examples;
 mod tail;
 mod typed;
 
+pub use dashboards::Dashboards;
 use tail::{Further, TailArgs};
 use typed::ListenTyped;
 
@@ -63,11 +65,8 @@ pub enum Invocation {
         /// Settings.
         settings: Box<Settings>,
     },
-    /// Write the dashboards into a directory.
-    DashboardsExport {
-        /// Made if it is not there.
-        directory: PathBuf,
-    },
+    /// Hand out dashboards and alert rules.
+    Dashboards(Dashboards),
     /// Check settings and Loki.
     Check {
         /// Settings.
@@ -213,7 +212,7 @@ enum Command {
     #[command(after_help = examples::DASHBOARDS, arg_required_else_help = true)]
     Dashboards {
         #[command(subcommand)]
-        command: Dashboards,
+        command: dashboards::Command,
     },
     /// Check the settings, and whether Loki answers
     #[command(after_long_help = examples::CHECK, after_help = examples::MORE)]
@@ -339,17 +338,6 @@ struct PipeArgs {
     typed: Typed,
 }
 
-#[derive(Debug, Subcommand)]
-enum Dashboards {
-    /// Write the dashboards into a directory, as JSON
-    #[command(after_help = examples::DASHBOARDS)]
-    Export {
-        /// Directory; made if it is not there
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-    },
-}
-
 /// Reads the command line, the environment and the file of settings. Help, version and a wrong command line are printed
 /// here, and end the process with 0 or 2.
 ///
@@ -404,7 +392,7 @@ where
         }
         Command::Tail(args) => Invocation::Tail { tails: args.tails(place)?, settings: load(&args.typed)? },
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
-        Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
+        Command::Dashboards { command } => Invocation::Dashboards(command.resolve(load)?),
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
         Command::Audit { run, days, typed } => Invocation::Audit { settings: load(&typed)?, run, days },
         Command::Runs { days, most, json, typed } => Invocation::Runs { settings: load(&typed)?, days, most, json },
