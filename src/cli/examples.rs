@@ -89,7 +89,7 @@ Examples:
 pub(super) const DASHBOARDS_INSTALL: &str = "\
 Examples:
   testwire dashboards install --grafana-url https://grafana.example.org --grafana-token-file ~/.grafana-token
-  testwire dashboards install --folder Tests --datasource 'Loki (prod)' --dry-run
+  testwire dashboards install --folder Tests --datasource loki-prod --dry-run
   testwire dashboards install --uninstall
 
 Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_GRAFANA_URL for --grafana-url) or in \

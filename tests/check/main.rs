@@ -171,6 +171,7 @@ async fn check_grafana(loki: &ReadingLoki, change: impl FnOnce(&mut Kept)) -> St
     let asked = move || check(&["--loki-url", &loki, "--grafana-url", &url], &[]);
     let (code, text) = tokio::task::spawn_blocking(asked).await.unwrap();
     assert_eq!(code, 0, "Grafana is not needed: {text}");
+    assert_eq!(grafana.changes(), Vec::<String>::new(), "it only looks");
     text
 }
 

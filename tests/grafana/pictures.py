@@ -94,7 +94,7 @@ class Browser:
     def look(self):
         return self.call("POST", self.session + "/execute/sync", {"script": LOOK, "args": []})
 
-    def settled(self, patience=40.0, calm_for=2.0):
+    def settled(self, patience=120.0, calm_for=2.0):
         """Waits until no panel has been loading for a while; says if that takes too long."""
         calm_since, end = None, time.monotonic() + patience
         while time.monotonic() < end:
@@ -137,7 +137,7 @@ def main():
     wrong = 0
     with Browser(width, height) as browser:
         for name in asked.names or sorted(path.stem for path in DASHBOARDS.glob("*.json")):
-            query = [("theme", asked.theme), ("from", asked.range or RANGES.get(name, "")), ("to", "now")]
+            query = [("theme", asked.theme), ("refresh", "5m"), ("from", asked.range or RANGES.get(name, "")), ("to", "now")]
             query += [tuple(("var-" + pair).split("=", 1)) for pair in asked.set]
             query = urllib.parse.urlencode([pair for pair in query if pair[1]])
             url = f"{asked.grafana.rstrip('/')}/d/testwire-{name}/{name}?{query}{'&kiosk' if asked.kiosk else ''}"

@@ -49,12 +49,17 @@ impl Story {
     }
 
     fn progress(&mut self, minute: i64, run: &str, metadata: Pairs<'_>) {
-        let metadata = [&[("run_id", run), ("done", "0")], metadata].concat();
+        let metadata = [&[("run_id", run), ("done", "0")][..], metadata].concat();
         self.tell(minute, &[("kind", "progress")], &metadata);
     }
 
+    fn test(&mut self, minute: i64, status: &str, test: &str, metadata: Pairs<'_>) {
+        let metadata = [&[("run_id", "r"), ("test", test)][..], metadata].concat();
+        self.tell(minute, &[("kind", "test"), ("status", status)], &metadata);
+    }
+
     fn run_end(&mut self, minute: i64, run: &str, status: &str, metadata: Pairs<'_>) {
-        let metadata = [&[("run_id", run), ("elapsed_ms", "1000")], metadata].concat();
+        let metadata = [&[("run_id", run), ("elapsed_ms", "1000")][..], metadata].concat();
         self.tell(minute, &[("kind", "run"), ("status", status)], &metadata);
     }
 
@@ -168,20 +173,16 @@ async fn a_run_that_falls_silent_is_stalled_until_it_ends_or_goes_on() {
 #[tokio::test]
 async fn a_hung_test_is_named_with_worker_and_machine_until_it_or_its_run_ends() {
     let mut story = Story::new("hung");
-    let test = |story: &mut Story, minute, status, test, more: Pairs<'_>| {
-        let metadata = [&[("run_id", "r"), ("test", test)], more].concat();
-        story.tell(minute, &[("kind", "test"), ("status", status)], &metadata);
-    };
     let hung = [("worker", "gw1"), ("hung", "true"), ("duration_ms", "300500")];
     for minute in [-30, -20, -10] {
         story.progress(minute, "r", &[("host", "h1")]);
     }
     // The job was begun anew on another machine, under the same id.
     story.progress(-25, "r", &[("host", "h0")]);
-    test(&mut story, -29, "started", "a.fine", &[("worker", "gw0")]);
-    test(&mut story, -20, "started", "a.hangs", &hung);
-    test(&mut story, -15, "failed", "a.hangs", &[("worker", "gw1"), ("hung", "false"), ("duration_ms", "600000")]);
-    test(&mut story, -12, "started", "a.never", &hung);
+    story.test(-29, "started", "a.fine", &[("worker", "gw0")]);
+    story.test(-20, "started", "a.hangs", &hung);
+    story.test(-15, "failed", "a.hangs", &[("worker", "gw1"), ("hung", "false"), ("duration_ms", "600000")]);
+    story.test(-12, "started", "a.never", &hung);
     story.run_end(-5, "r", "aborted", &[]);
     story.push().await;
     assert!(story.firing("test-hung", -21).await.is_empty());
@@ -207,8 +208,9 @@ async fn a_branch_is_failing_while_its_last_run_failed_in_any_shard() {
     story.run_end(-21, "r4", "failed", &[main, ("shard", "1/2")]);
     story.run_end(-20, "r4", "passed", &[main, ("shard", "2/2")]);
     story.push().await;
-    for (minute, wanted) in [(-49, &[][..]), (-44, &["d1"]), (-39, &["d1", "r2"]), (-29, &["d1"]), (-19, &["d1", "r4"])]
-    {
+    let failing: [(i64, &[&str]); 5] =
+        [(-49, &[]), (-44, &["d1"]), (-39, &["d1", "r2"]), (-29, &["d1"]), (-19, &["d1", "r4"])];
+    for (minute, wanted) in failing {
         assert_eq!(story.names("run-failed", minute, "run_id").await, wanted, "at {minute}");
     }
     assert!(story.firing("run-failed", 24 * 60).await.is_empty(), "after a day without a run");

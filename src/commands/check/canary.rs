@@ -34,8 +34,8 @@ pub(super) struct Canary {
     pub(super) run_id: String,
 }
 
-/// Sends an entry and looks for it: Loki may answer 204 and still drop what it was given.
-/// What is found, and the entry if it came back.
+/// Sends an entry and looks for it: Loki may answer 204 and still drop what it was given. Gives what is found, and the entry
+/// if it came back.
 pub(super) async fn canary(client: &Client, settings: &Settings) -> (Vec<(&'static str, Finding)>, Option<Canary>) {
     let now = crate::pipeline::intake::now();
     let time = Timestamp(now.0 / 1000 * 1000 + 1);

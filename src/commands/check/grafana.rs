@@ -75,7 +75,8 @@ impl Grafana<'_> {
 
     /// Whether a data source of Grafana finds the entry that was sent to Loki.
     async fn shows(&self, canary: &Canary) -> Finding {
-        let told = self.get("/api/datasources", &[]).await.ok().and_then(|text| serde_json::from_str(&text).ok());
+        let told: Option<serde_json::Value> =
+            self.get("/api/datasources", &[]).await.ok().and_then(|text| serde_json::from_str(&text).ok());
         let is_told = told.is_some();
         let sources = told.map_or_else(
             || vec![DataSource { uid: OUR_SOURCE.into(), name: OUR_SOURCE.into(), is_default: false }],
