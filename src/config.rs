@@ -25,6 +25,7 @@ mod resolve;
 pub mod secret;
 pub mod setting;
 pub mod tail;
+pub mod testruns;
 pub mod value;
 pub mod zone;
 
@@ -34,6 +35,7 @@ pub use file::File;
 pub use place::Place;
 pub use secret::Auth;
 pub use tail::{Begin, Encoding, Multiline, TailSource};
+pub use testruns::Testruns;
 pub use value::{Attribute, BaseUrl, Bytes, Name, Tenant};
 pub use zone::Zone;
 
@@ -123,6 +125,8 @@ pub struct Listen {
     pub attachments_max: u64,
     /// How long attachments are kept.
     pub attachments_age: Duration,
+    /// Test runs that clients may order.
+    pub testruns: Option<Testruns>,
 }
 
 /// What is told beside earlier runs.

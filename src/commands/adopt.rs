@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -31,6 +31,9 @@ use crate::ship::{Drain, RejectedFiles, Shipper};
 use crate::source::Source;
 use crate::source::follow::Follow;
 use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
+
+/// How long a command that needs the runs ended waits for their delivery as well.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Takes over, beside the command's own work.
 pub(super) struct Adoption {
@@ -97,6 +100,15 @@ impl Adoption {
             waiting
         });
         Ok(Self { state_dir, found, thread })
+    }
+
+    /// Waits until the runs of dead processes are ended, and a while for what that wrote to be delivered; the rest is taken over
+    /// again by the next.
+    pub(super) async fn end_runs(self) {
+        while !self.thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.finish(DELIVERED_WITHIN).await;
     }
 
     /// Waits up to `limit` for all to be delivered. What is left is found again by the next process.
@@ -189,7 +201,7 @@ fn take_over(
         return Ok(None);
     }
     let queue = Arc::new(queue);
-    if end_run(&queue, found, limits, earlier) {
+    if end_run(&settings.state_dir, &queue, found, limits, earlier) {
         events_file::remove(&settings.state_dir, name);
     }
     let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
@@ -198,7 +210,7 @@ fn take_over(
 }
 
 /// Writes what is missing of the run, its end included. True if all that its event file says is in the spool now.
-fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earlier) -> bool {
+fn end_run(state_dir: &Path, queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earlier) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
@@ -232,7 +244,9 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earl
             let mut normalizer = Normalizer::restore(mark.run);
             normalizer.set_limits(limits.clone());
             normalizer.finish(&RunEnd::Abandoned, now(), &mut output);
-            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, ..Mark::default() })
+            let flushed = output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, ..Mark::default() });
+            super::batch::keep_end(state_dir, &normalizer.snapshot());
+            flushed
         }
     };
     if let Err(error) = &ended {

@@ -2,6 +2,7 @@
 
 mod adopt;
 pub mod audit;
+pub mod batch;
 pub mod check;
 pub mod dashboards;
 pub mod demo;

@@ -47,6 +47,7 @@ impl Normalizer {
             RunEnd::Abandoned => "testwire ended before the run".to_owned(),
         };
         self.close_open(&why, now, out);
+        self.close_parts(&why, now, out);
         for complaint in self.changes.known.complaints(now) {
             self.note(&Note { level: Level::Warn, text: complaint.into() }, now, out);
         }

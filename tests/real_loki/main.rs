@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod batch;
+#[cfg(test)]
 mod beside;
 #[cfg(test)]
 #[path = "../common/binary.rs"]
@@ -45,6 +47,8 @@ mod runners;
 mod runs;
 #[cfg(test)]
 mod sample_runs;
+#[cfg(test)]
+mod testruns;
 #[cfg(test)]
 #[path = "../common/twenty_runs.rs"]
 mod twenty_runs;
