@@ -27,18 +27,28 @@ const KEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long another process may hold the lock: merging takes some 30 ms. A stopped one must not stop others.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
+const CANNOT_KEEP: &str = "the results of this run cannot be kept for later ones";
+
 /// Gives runs their history.
 #[derive(Clone)]
 pub struct Historian(Arc<Shared>);
 
 struct Shared {
-    folder: PathBuf,
+    store: Arc<Store>,
     /// Where a history comes from that is not on this machine.
     rebuilder: Option<Rebuilder>,
     /// Histories in use, so that the runs of a daemon share them.
     open: Mutex<HashMap<PathBuf, InUse>>,
     /// True if other processes have no parts of the runs of this one.
     has_all: bool,
+    /// Results that are being kept. They are waited for before a history is read again, and at the end of the process: until
+    /// then, the last entries are shipped beside them.
+    saves: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The files.
+struct Store {
+    folder: PathBuf,
     has_complained: AtomicBool,
 }
 
@@ -52,7 +62,6 @@ struct OnDisk {
     shared: Arc<Shared>,
     path: PathBuf,
     arriving: Option<mpsc::Receiver<Arc<Past>>>,
-    saving: Option<JoinHandle<()>>,
     kept: Instant,
 }
 
@@ -62,36 +71,44 @@ impl Historian {
     /// `has_all`: no other process has parts of the runs, whatever their shards are called. So it is with a daemon, whose
     /// many runs share what is in memory.
     pub fn new(state_dir: &Path, rebuilder: Option<Rebuilder>, has_all: bool) -> Self {
+        let store = Store { folder: state_dir.join(FOLDER), has_complained: AtomicBool::new(false) };
         Self(Arc::new(Shared {
+            store: Arc::new(store),
             has_all,
-            folder: state_dir.join(FOLDER),
             rebuilder,
             open: Mutex::default(),
-            has_complained: AtomicBool::new(false),
+            saves: Mutex::default(),
         }))
+    }
+
+    /// Waits until all is kept that was given. Its last clone does so by itself when it is dropped, and every run when it
+    /// begins.
+    pub fn settle(&self) {
+        self.0.saved();
     }
 
     /// For one run.
     pub fn memory(&self) -> Box<dyn Memory> {
-        let path = self.0.folder.join("unknown");
+        let path = self.0.store.folder.join("unknown");
         let shared = Arc::clone(&self.0);
-        Box::new(OnDisk { shared, path, arriving: None, saving: None, kept: Instant::now() })
+        Box::new(OnDisk { shared, path, arriving: None, kept: Instant::now() })
     }
 }
 
 impl Memory for OnDisk {
     fn open(&mut self, run: &Opening) -> Option<Arc<Past>> {
-        self.path = self.shared.folder.join(format!("{}.history", run.key.digest()));
+        self.shared.saved();
+        self.path = self.shared.store.folder.join(format!("{}.history", run.key.digest()));
         let (known, was_asked) = self.shared.read(&self.path);
         let is_shard = run.is_shard && !self.shared.has_all;
         if let Some(rebuilder) = self.shared.rebuilder.as_ref().filter(|_| is_shard || !was_asked) {
             let (sender, receiver) = mpsc::channel();
             self.arriving = Some(receiver);
-            let (shared, path, local) = (Arc::clone(&self.shared), self.path.clone(), known.clone());
+            let (store, path, local) = (Arc::clone(&self.shared.store), self.path.clone(), known.clone());
             rebuilder.start(run.clone(), move |rebuilt| {
                 let mut sorted: Vec<&Record> = rebuilt.records().iter().collect();
                 sorted.sort_unstable_by_key(|record| record.test);
-                shared.save(&path, || sorted.iter().map(|record| (*record).clone()), rebuilt.is_whole);
+                store.save(&path, || sorted.iter().map(|record| (*record).clone()), rebuilt.is_whole);
                 let all = match local {
                     None => rebuilt,
                     Some(local) => {
@@ -121,24 +138,20 @@ impl Memory for OnDisk {
     }
 
     fn keep(&mut self, results: &mut dyn Iterator<Item = Observed>, is_end: bool) {
-        let is_busy = self.saving.as_ref().is_some_and(|saving| !saving.is_finished());
-        if !is_end && (is_busy || self.kept.elapsed() < KEEP_EVERY) {
+        if !is_end && (self.kept.elapsed() < KEEP_EVERY || self.shared.is_saving()) {
             return;
         }
         self.kept = Instant::now();
         let mut results: Vec<Observed> = results.collect();
-        results.sort_unstable_by_key(|result| (result.test, result.slot));
-        let (shared, path) = (Arc::clone(&self.shared), self.path.clone());
-        if is_end {
-            if let Some(saving) = self.saving.take() {
-                // It prints its own panic.
-                saving.join().ok();
+        let (store, path) = (Arc::clone(&self.shared.store), self.path.clone());
+        let place = path.clone();
+        self.shared.save(&place, move || {
+            results.sort_unstable_by_key(|result| (result.test, result.slot));
+            store.save(&path, || results.iter().map(record), false);
+            if is_end {
+                store.prune();
             }
-            shared.save(&path, || results.iter().map(record), false);
-            shared.prune();
-        } else {
-            self.saving = Some(std::thread::spawn(move || shared.save(&path, || results.iter().map(record), false)));
-        }
+        });
     }
 }
 
@@ -146,6 +159,7 @@ impl Memory for OnDisk {
 fn record(result: &Observed) -> Record {
     let mut record = Record::new(result.test);
     record.insert(result.slot, result.signature);
+    record.has_parts = result.has_parts;
     record
 }
 
@@ -173,12 +187,44 @@ impl Shared {
                 (Some(past), was_asked)
             }
             Err(error) => {
-                self.complain(path, "what is known of earlier runs cannot be read, and is gathered anew", &error);
+                self.store.complain(path, "what is known of earlier runs cannot be read, and is gathered anew", &error);
                 (None, false)
             }
         }
     }
 
+    /// Waits until all is kept that was given.
+    fn saved(&self) {
+        let saves = self.saves.lock().map(|mut saves| std::mem::take(&mut *saves)).unwrap_or_default();
+        // They print their own panics.
+        saves.into_iter().for_each(|save| drop(save.join()));
+    }
+
+    fn is_saving(&self) -> bool {
+        self.saves.lock().is_ok_and(|saves| saves.iter().any(|save| !save.is_finished()))
+    }
+
+    /// Keeps results beside everything else.
+    fn save(&self, path: &Path, work: impl FnOnce() + Send + 'static) {
+        let save = std::thread::Builder::new().name("history".into()).spawn(work);
+        match (save, self.saves.lock()) {
+            (Ok(save), Ok(mut saves)) => {
+                saves.retain(|save| !save.is_finished());
+                saves.push(save);
+            }
+            (Ok(save), Err(_)) => drop(save.join()),
+            (Err(error), _) => self.store.complain(path, CANNOT_KEEP, &error.into()),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.saved();
+    }
+}
+
+impl Store {
     /// Adds records, sorted by test, to a file. A damaged one is replaced.
     fn save<I: Iterator<Item = Record>>(&self, path: &Path, records: impl Fn() -> I, is_whole: bool) {
         let saved = self.locked(|| match file::merge(path, records(), is_whole, MAX_TESTS) {
@@ -189,7 +235,7 @@ impl Shared {
             merged => merged,
         });
         if let Err(error) = saved {
-            self.complain(path, "the results of this run cannot be kept for later ones", &error);
+            self.complain(path, CANNOT_KEEP, &error);
         }
     }
 

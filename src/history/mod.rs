@@ -23,6 +23,7 @@
 
 pub mod disk;
 mod file;
+mod index;
 pub mod memory;
 pub mod past;
 pub mod rebuild;

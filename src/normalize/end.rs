@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Normalizer;
-use super::render::Pairs;
+use super::pairs::Pairs;
 use super::text::push_duration;
 use super::write::key;
 use crate::event::{Level, Note, RunStatus, Timestamp};
@@ -47,7 +47,8 @@ impl Normalizer {
             RunEnd::Abandoned => "testwire ended before the run".to_owned(),
         };
         self.close_open(&why, now, out);
-        for complaint in self.changes.known.complaints(now) {
+        self.complaints = self.changes.known.complaints(now);
+        for complaint in self.complaints.clone() {
             self.note(&Note { level: Level::Warn, text: complaint.into() }, now, out);
         }
         self.look_ahead(now);
@@ -73,7 +74,7 @@ impl Normalizer {
         pairs.push(meta::counter::ELAPSED_MS, &elapsed);
         pairs.push(meta::EXIT_CODE, &code);
         pairs.push(meta::ENTRIES, &entries);
-        self.write(key(kind::RUN, status.as_str()), now, &line, &mut pairs, out);
+        self.write(key(kind::RUN, status.as_str()), now, &line, pairs, out);
         self.ended = true;
         self.changes.keep(true);
         Some(status)

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Normalizer;
-use super::render::Pairs;
+use super::pairs::Pairs;
 use super::text::{first_line, millis, prefix, push_duration};
 use super::write::key;
 use crate::event::Timestamp;
@@ -51,9 +51,9 @@ impl Normalizer {
         let after = self.watch.after;
         for open in self.tests.become_hung(|open| {
             let patience = open.expected.map_or(after, |expected| after.max(expected * TIMES_EXPECTED));
-            now.since(open.started) > patience
+            open.age(now) > patience
         }) {
-            let age = now.since(open.started);
+            let age = open.age(now);
             let mut line = format!("HUNG {}", open.id);
             push_duration(&mut line, age);
             if let Some(expected) = open.expected {
@@ -76,7 +76,7 @@ impl Normalizer {
             pairs.push(meta::TAGS, &open.tags);
             pairs.push(meta::MESSAGE, first_line(&open.last_output));
             pairs.push(meta::HUNG, "true");
-            self.write(key(kind::TEST, status::STARTED), now, &line, &mut pairs, out);
+            self.write(key(kind::TEST, status::STARTED), now, &line, pairs, out);
         }
     }
 }

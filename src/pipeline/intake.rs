@@ -55,6 +55,8 @@ pub struct Report {
     pub unknown_format: bool,
     /// What is wrong with a report that could not be read to its end.
     pub damaged: Option<String>,
+    /// What is to be mended about the known failures.
+    pub complaints: Vec<String>,
     /// The format that an input was said to have, and of which it had no event.
     pub eventless: Option<Format>,
 }
@@ -255,6 +257,7 @@ impl Intake {
         self.report.counters = progress.counters;
         self.report.elapsed = progress.elapsed;
         self.report.entries = self.normalizer.entries();
+        self.report.complaints = self.normalizer.complaints().to_vec();
         self.report.unknown_format = self.feeds.iter().any(|f| f.unknown_format);
         self.report.damaged = self.feeds.iter_mut().find_map(|f| f.damaged.take());
         self.report.eventless = self.feeds.iter().find_map(|f| f.eventless);
