@@ -17,7 +17,8 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
-TESTWIRE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "target", "release", "testwire"))
+BUILT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "target", "release", "testwire")
+TESTWIRE = os.environ.get("TESTWIRE", BUILT)
 WORKERS = 2
 
 

@@ -13,17 +13,17 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io::{Read as _, Write as _};
     use std::process::Stdio;
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use testwire::event::{
         Event, Fact, LogLine, Planned, Source, Status, TestFinished, TestRef, TestStarted, Timestamp,
     };
     use testwire::history::memory::{Memory, Observed, Opening};
-    use testwire::history::past::{Past, test_key};
+    use testwire::history::past::{Past, RUN_END, test_key};
     use testwire::history::slot::{Outcome, Slot};
     use testwire::loki::entry::{Entry, EntrySink, Stream};
-    use testwire::normalize::{Normalizer, RunInfo};
+    use testwire::normalize::{Normalizer, RunEnd, RunInfo};
 
     use super::binary::{Done, Scratch, run, start_as_set};
     use super::twenty_runs::{RUNS, Story, TESTS, check};
@@ -59,8 +59,9 @@ mod tests {
         }
     }
 
-    /// A history that is there from the beginning.
-    struct Given(Arc<Past>);
+    /// A history that is there from the beginning, and what a run gave to it.
+    #[derive(Default)]
+    struct Given(Arc<Past>, Arc<Mutex<Vec<Observed>>>);
 
     impl Memory for Given {
         fn open(&mut self, _: &Opening) -> Option<Arc<Past>> {
@@ -71,7 +72,9 @@ mod tests {
             None
         }
 
-        fn keep(&mut self, _: &mut dyn Iterator<Item = Observed>, _: bool) {}
+        fn keep(&mut self, results: &mut dyn Iterator<Item = Observed>, _: bool) {
+            *self.1.lock().unwrap() = results.collect();
+        }
     }
 
     /// Labels, metadata and lines of what was written.
@@ -108,7 +111,7 @@ mod tests {
 
     fn normalizer(past: Arc<Past>) -> Normalizer {
         let mut normalizer = Normalizer::new(RunInfo { run_id: "now".into(), ..RunInfo::default() });
-        normalizer.remember(Box::new(Given(past)));
+        normalizer.remember(Box::new(Given(past, Arc::default())));
         normalizer
     }
 
@@ -249,6 +252,27 @@ mod tests {
         run.tick(at(6.0), &mut sink);
         let left = run.progress(at(6.0)).eta.unwrap();
         assert!(left.abs_diff(Duration::from_secs(15)) < Duration::from_millis(500), "{left:?}");
+    }
+
+    #[test]
+    fn what_the_runner_does_after_its_last_test_is_kept_and_counts_as_left_the_next_time() {
+        let kept = Arc::default();
+        let mut run = Normalizer::new(RunInfo { run_id: "before".into(), ..RunInfo::default() });
+        run.remember(Box::new(Given(Arc::default(), Arc::clone(&kept))));
+        for (fact, second) in [(started(0), 0.0), (started(1), 0.0), (ended(0), 2.0), (ended(1), 2.0)] {
+            run.event(&Event { time: None, fact }, at(second), &mut Sink::default());
+        }
+        run.finish(&RunEnd::Exited(0), at(7.0), &mut Sink::default());
+        let mut past = Past::new(Vec::new(), true);
+        kept.lock().unwrap().iter().for_each(|result: &Observed| past.insert(result.test, result.slot, 0));
+        assert_eq!((past.len(), past.get(RUN_END).is_some()), (2, true), "it is no test");
+        let mut run = normalizer(Arc::new(past));
+        for (fact, second) in [(started(0), 0.0), (ended(0), 2.0)] {
+            run.event(&Event { time: None, fact }, at(second), &mut Sink::default());
+        }
+        run.tick(at(2.0), &mut Sink::default());
+        let left = run.progress(at(2.0)).eta.unwrap();
+        assert!(left.abs_diff(Duration::from_secs(2 + 5)) < Duration::from_millis(200), "{left:?}");
     }
 
     #[test]

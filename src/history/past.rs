@@ -12,6 +12,8 @@ use super::slot::{Outcome, Slot, hash};
 pub const KEPT: usize = 20;
 /// A test id counts up to here, because that is as much of it as goes into Loki.
 const MAX_ID: usize = 4 << 10;
+/// Key of what is no test: from the last end of a test to the end of the run, which is kept as if it were one.
+pub const RUN_END: u64 = u64::MAX;
 /// Below so many durations nothing is usual yet.
 const MIN_DURATIONS: usize = 3;
 /// A test is not called slower for less than this: schedulers and disks take as much.
@@ -253,7 +255,7 @@ impl Past {
 
     /// Number of tests.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.records.len() - usize::from(self.get(RUN_END).is_some())
     }
 
     /// True if there was no earlier run.
@@ -309,7 +311,8 @@ impl Past {
 
     /// How long a test takes of which nothing is known: the median of all tests.
     pub fn median_expected(&self) -> Option<Duration> {
-        let mut all: Vec<Duration> = self.records.iter().filter_map(Record::expected).collect();
+        let tests = self.records.iter().filter(|record| record.test != RUN_END);
+        let mut all: Vec<Duration> = tests.filter_map(Record::expected).collect();
         let middle = all.len() / 2;
         (!all.is_empty()).then(|| *all.select_nth_unstable(middle).1)
     }

@@ -8,7 +8,7 @@ use super::text::prefix;
 use super::{RunInfo, known::Known};
 use crate::event::{Status, Timestamp};
 use crate::history::memory::{self, Key, Memory, Observed, Opening};
-use crate::history::past::{ByTest, Change, Judgement, Past, Record, test_key};
+use crate::history::past::{ByTest, Change, Judgement, Past, RUN_END, Record, test_key};
 use crate::history::slot::{Outcome, Slot};
 use crate::names::{change, meta};
 
@@ -185,12 +185,26 @@ impl Changes {
         let mut unseen: Vec<(Slot, Option<Duration>)> = past
             .records()
             .iter()
-            .filter(|record| !record.has_parts)
+            .filter(|record| !record.has_parts && record.test != RUN_END)
             .filter(|record| !self.results.contains_key(&record.test) && !is_known(record.test))
             .filter_map(|record| Some((of_model(&record)?, record.expected())))
             .collect();
         unseen.sort_unstable();
         unseen.into_iter().map(|(_, expected)| expected).collect()
+    }
+
+    /// How long the runner usually takes to end after its last test.
+    pub(super) fn usual_end(&self) -> Duration {
+        self.expected(RUN_END).unwrap_or_default()
+    }
+
+    /// The runner took so long.
+    pub(super) fn note_end(&mut self, time: Timestamp, took: Duration) {
+        if !self.results.is_empty() {
+            let slot = Slot::new(time, self.tag, Outcome::Passed, Some(took));
+            let noted = Noted { slot, signature: 0, change: None, is_known: false, has_parts: false };
+            self.results.insert(RUN_END, noted);
+        }
     }
 
     /// What a result means, and whether its failure is a known one.

@@ -76,6 +76,10 @@ impl Normalizer {
         pairs.push(meta::ENTRIES, &entries);
         self.write(key(kind::RUN, status.as_str()), now, &line, pairs, out);
         self.ended = true;
+        let is_over = self.replayed.is_none() && status != RunStatus::Aborted;
+        if let Some(last) = self.pace.ended.filter(|_| is_over) {
+            self.changes.note_end(now, now.since(last));
+        }
         self.changes.keep(true);
         Some(status)
     }

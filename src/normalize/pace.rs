@@ -41,6 +41,8 @@ pub(super) struct Pace {
     /// Seconds between two tests of a worker, and how often there were two.
     between: f64,
     turns: u32,
+    /// The last end.
+    pub(super) ended: Option<Timestamp>,
     /// Time left, and when that was computed.
     eta: Option<(Timestamp, Duration)>,
 }
@@ -76,7 +78,8 @@ impl Pace {
     }
 
     /// An attempt has ended. What nobody expected took as long as it should.
-    pub(super) fn end(&mut self, expected: Option<Duration>, took: Duration) {
+    pub(super) fn end(&mut self, time: Timestamp, expected: Option<Duration>, took: Duration) {
+        self.ended = self.ended.max(Some(time));
         self.usual += expected.unwrap_or(took).as_secs_f64();
         self.took += took.as_secs_f64();
     }
@@ -134,7 +137,7 @@ impl Normalizer {
         let is_due = self.replayed.is_none() && self.pace.eta.is_none_or(|(at, _)| now.since(at) >= LOOK_EVERY);
         if is_due && self.changes.is_told() && self.tests.counters.planned > 0 {
             let work = self.work(now);
-            let left = self.pace.left(&work, now);
+            let left = self.pace.left(&work, now) + self.changes.usual_end();
             self.pace.eta = Some((now, left));
         }
     }
@@ -145,8 +148,8 @@ impl Normalizer {
         let seconds = |expected: Option<Duration>| expected.unwrap_or(unknown).as_secs_f64();
         let mut work = Work::default();
         let is_whole = |test: u64, open: &Open| open.has_parts || self.changes.has_parts(test);
-        for (_, open) in self.tests.open().filter(|(test, open)| !is_whole(*test, open)) {
-            let (usual, age) = (seconds(open.expected), open.age(now).as_secs_f64());
+        for (test, open) in self.tests.open().filter(|(test, open)| !is_whole(*test, open)) {
+            let (usual, age) = (seconds(self.changes.expected(test)), open.age(now).as_secs_f64());
             if open.is_paused() {
                 work.queue.push((usual - age).max(0.0));
             } else {

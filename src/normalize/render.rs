@@ -116,11 +116,7 @@ impl Normalizer {
             self.write_end(&end, time, out);
         }
         self.pace.turn(time, self.tests.working());
-        let expected = self.changes.expected(key);
-        let attempt = self.tests.get_open_mut(key).map_or(1, |open| {
-            open.expected = expected;
-            open.attempt
-        });
+        let attempt = self.tests.get_open(key).map_or(1, |open| open.attempt);
         let attempt = if attempt > 1 { attempt.to_string() } else { String::new() };
         let mut pairs = Pairs::new("info");
         pairs.push(meta::TEST, &start.test.id);
@@ -161,9 +157,6 @@ impl Normalizer {
         self.remember_failing(&end.test.id, end.status, done.was_failing);
         let took = end.duration.unwrap_or_else(|| done.open.age(time));
         self.pace.turn(time, self.tests.working());
-        if !done.open.has_parts {
-            self.pace.end(done.open.expected, took);
-        }
         let or = |own: &'e str, known: String| if own.is_empty() { Cow::Owned(known) } else { Cow::Borrowed(own) };
         let tags = if end.tags.is_empty() { done.open.tags } else { tags_text(&end.tags) };
         let end = TestEnd {
@@ -184,7 +177,10 @@ impl Normalizer {
             was_hung: done.open.is_hung,
             has_parts: done.open.has_parts,
         };
-        self.write_end(&end, time, out);
+        let expected = self.write_end(&end, time, out);
+        if !end.has_parts {
+            self.pace.end(time, expected, took);
+        }
     }
 
     pub(super) fn test_corrected(&mut self, end: &TestFinished<'_>, time: Timestamp, out: &mut dyn EntrySink) {
@@ -217,7 +213,8 @@ impl Normalizer {
         }
     }
 
-    fn write_end(&mut self, end: &TestEnd<'_>, time: Timestamp, out: &mut dyn EntrySink) {
+    /// Gives the time that the test usually takes.
+    fn write_end(&mut self, end: &TestEnd<'_>, time: Timestamp, out: &mut dyn EntrySink) -> Option<Duration> {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         line.push_str(word(end.status));
@@ -269,6 +266,7 @@ impl Normalizer {
         pairs.push(meta::KNOWN, if is_known { "true" } else { "" });
         self.write(stream_key(kind::TEST, end.status.as_str()), time, &line, pairs, out);
         self.line = line;
+        judged.expected
     }
 
     /// Closes every open test; used at the end of a run.

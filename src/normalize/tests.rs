@@ -39,8 +39,6 @@ pub(super) struct Open {
     /// True once it had a part, so that its time is mostly that of its parts.
     #[serde(default)]
     pub(super) has_parts: bool,
-    /// How long it usually takes.
-    pub(super) expected: Option<Duration>,
     /// Its last line of output, as far as it is kept.
     pub(super) last_output: String,
     /// True once it was announced as hung.
@@ -62,7 +60,6 @@ impl Open {
             whole: None,
             parts: 0,
             has_parts: false,
-            expected: None,
             last_output: String::new(),
             is_hung: false,
         }
@@ -190,13 +187,7 @@ impl Tests {
     }
 
     /// An attempt begins. Returns an attempt of the same test that was still open, and never ended.
-    pub(super) fn start(
-        &mut self,
-        key: u64,
-        start: &TestStarted<'_>,
-        time: Timestamp,
-        tags: String,
-    ) -> Option<Open> {
+    pub(super) fn start(&mut self, key: u64, start: &TestStarted<'_>, time: Timestamp, tags: String) -> Option<Open> {
         let TestStarted { test, attempt, repeat, .. } = start;
         let lost = self.close(key);
         let before = self.ended(key);
@@ -284,15 +275,15 @@ impl Tests {
     }
 
     /// Those under way that have become hung by `test`, the oldest first, each once.
-    pub(super) fn become_hung(&mut self, test: impl Fn(&Open) -> bool) -> Vec<Open> {
-        let news = self.open.values_mut().filter(|open| !open.is_hung && test(open));
-        let mut news: Vec<Open> = news
-            .map(|open| {
+    pub(super) fn become_hung(&mut self, test: impl Fn(u64, &Open) -> bool) -> Vec<(u64, Open)> {
+        let news = self.open.iter_mut().filter(|(key, open)| !open.is_hung && test(**key, open));
+        let mut news: Vec<(u64, Open)> = news
+            .map(|(key, open)| {
                 open.is_hung = true;
-                open.clone()
+                (*key, open.clone())
             })
             .collect();
-        news.sort_unstable_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        news.sort_unstable_by(|(_, a), (_, b)| (a.started, &a.id).cmp(&(b.started, &b.id)));
         news
     }
 
@@ -301,10 +292,9 @@ impl Tests {
         self.planned.iter().map(|(test, planned)| (planned.order, *test, planned.expected))
     }
 
-    /// Says anew how long the tests usually take that have no end.
+    /// Says anew how long the tests usually take that have not been seen.
     pub(super) fn expect(&mut self, expected: impl Fn(u64) -> Option<Duration>) {
         self.planned.iter_mut().for_each(|(test, planned)| planned.expected = expected(*test));
-        self.open.iter_mut().for_each(|(test, open)| open.expected = expected(*test));
     }
 
     /// Number of tests that were announced, have not been seen, and are not known by name.
