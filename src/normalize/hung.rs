@@ -50,12 +50,12 @@ impl Normalizer {
         }
         self.watch.looked = now;
         let after = self.watch.after;
-        let is_hung = |key: u64, open: &Open| {
+        let is_hung = |test: u64, open: &Open| {
             let age = open.age(now);
-            age > after && self.changes.expected(key).is_none_or(|expected| age > expected * TIMES_EXPECTED)
+            age > after && self.changes.expected(test).is_none_or(|expected| age > expected * TIMES_EXPECTED)
         };
-        for (key, open) in self.tests.become_hung(is_hung) {
-            let (age, expected) = (open.age(now), self.changes.expected(key));
+        for (test, open) in self.tests.become_hung(is_hung) {
+            let (age, expected) = (open.age(now), self.changes.expected(test));
             let mut line = format!("HUNG {}", open.id);
             push_duration(&mut line, age);
             if let Some(expected) = expected {
