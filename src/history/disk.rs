@@ -141,6 +141,10 @@ impl Memory for OnDisk {
         if !is_end && (self.kept.elapsed() < KEEP_EVERY || self.shared.is_saving()) {
             return;
         }
+        if is_end {
+            // What was kept of the same run before must not come last.
+            self.shared.saved();
+        }
         self.kept = Instant::now();
         let mut results: Vec<Observed> = results.collect();
         let (store, path) = (Arc::clone(&self.shared.store), self.path.clone());
