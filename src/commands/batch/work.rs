@@ -424,6 +424,8 @@ fn feeds(plan: &Injection, argv: &[std::ffi::OsString], out: OwnedFd, err: Owned
             vec![kept(err, err_handler), kept(out, out_handler)]
         }
         // Reports are not watched for: files that run side by side would find each other's.
-        channel => vec![kept(out, of_stdout(channel)), kept(err, plain_err)],
+        Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
+            vec![kept(out, of_stdout(plan.channel)), kept(err, plain_err)]
+        }
     }
 }
