@@ -11,12 +11,14 @@ use crate::decode::Format;
 use crate::exit::Failure;
 
 mod batch;
+mod dashboards;
 mod examples;
 mod invocation;
 mod tail;
 mod typed;
 
 use batch::BatchArgs;
+pub use dashboards::Dashboards;
 pub use invocation::{Batch, Invocation};
 use tail::{Further, TailArgs};
 use typed::ListenTyped;
@@ -110,7 +112,7 @@ enum Command {
     #[command(after_help = examples::DASHBOARDS, arg_required_else_help = true)]
     Dashboards {
         #[command(subcommand)]
-        command: Dashboards,
+        command: dashboards::Command,
     },
     /// Check the settings, and whether Loki answers
     #[command(after_long_help = examples::CHECK, after_help = examples::MORE)]
@@ -236,17 +238,6 @@ struct PipeArgs {
     typed: Typed,
 }
 
-#[derive(Debug, Subcommand)]
-enum Dashboards {
-    /// Write the dashboards into a directory, as JSON
-    #[command(after_help = examples::DASHBOARDS)]
-    Export {
-        /// Directory; made if it is not there
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-    },
-}
-
 /// Reads the command line, the environment and the file of settings. Help, version and a wrong command line are printed
 /// here, and end the process with 0 or 2.
 ///
@@ -306,7 +297,7 @@ where
         }
         Command::Tail(args) => Invocation::Tail { tails: args.tails(place)?, settings: load(&args.typed)? },
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
-        Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
+        Command::Dashboards { command } => Invocation::Dashboards(command.resolve(load)?),
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
         Command::Audit { run, days, typed } => Invocation::Audit { settings: load(&typed)?, run, days },
         Command::Runs { days, most, json, typed } => Invocation::Runs { settings: load(&typed)?, days, most, json },

@@ -1,9 +1,10 @@
-//! What testwire is asked for, with validated settings.
+//! What testwire shall do, as its other parts see it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Dashboards;
 use crate::config::{Name, Settings, TailSource};
 use crate::decode::Format;
 
@@ -65,11 +66,8 @@ pub enum Invocation {
         /// Settings.
         settings: Box<Settings>,
     },
-    /// Write the dashboards into a directory.
-    DashboardsExport {
-        /// Made if it is not there.
-        directory: PathBuf,
-    },
+    /// Hand out dashboards and alert rules.
+    Dashboards(Dashboards),
     /// Check settings and Loki.
     Check {
         /// Settings.

@@ -17,7 +17,9 @@ use super::file::File;
 use super::secret::{Auth, SecretSource};
 use super::setting::{self, Kind, Preset, Setting};
 use super::value::{Attribute, Bytes, Expected, Name, Period, Switch};
-use super::{BEARER_TOKEN_ENV, Env, LokiServer, PASSWORD_ENV, Place, RunIdentity, Settings, Shown, Typed, ci};
+use super::{
+    BEARER_TOKEN_ENV, Env, GRAFANA_TOKEN_ENV, LokiServer, PASSWORD_ENV, Place, RunIdentity, Settings, Shown, Typed, ci,
+};
 use crate::event::Timestamp;
 use crate::loki::push::Secret;
 use crate::loki::tls::Tls;
@@ -55,6 +57,7 @@ impl Settings {
             history: history::history(&mut from)?,
             timezone: from.value(&setting::TIMEZONE)?,
             grafana_url: from.value(&setting::GRAFANA_URL)?,
+            grafana_token: secret(&mut from, &setting::GRAFANA_TOKEN_FILE, GRAFANA_TOKEN_ENV, "grafana-token")?,
             progress: from.choice(&setting::PROGRESS)?,
             quiet: from.value::<Switch>(&setting::QUIET)?.0,
             log_level: from.choice(&setting::LOG_LEVEL)?,

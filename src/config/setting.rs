@@ -312,6 +312,18 @@ pub const GRAFANA_URL: Setting = Setting {
     more: "",
 };
 
+/// Token for Grafana.
+pub const GRAFANA_TOKEN_FILE: Setting = Setting {
+    name: "grafana-token-file",
+    kind: Kind::One,
+    value: "FILE",
+    preset: Preset::Unset,
+    group: SHOWN,
+    help: "File with a Grafana token, or user:password; or set TESTWIRE_GRAFANA_TOKEN",
+    more: "`testwire dashboards install` needs that of a service account with the role Admin, as Editors may not see data \
+           sources.",
+};
+
 /// Progress.
 pub const PROGRESS: Setting = Setting {
     name: "progress",
@@ -380,6 +392,7 @@ pub const ALL: &[&Setting] = &[
     &HUNG_AFTER,
     &KNOWN_FAILURES,
     &GRAFANA_URL,
+    &GRAFANA_TOKEN_FILE,
     &PROGRESS,
     &QUIET,
     &LOG_LEVEL,

@@ -2,6 +2,8 @@
 
 // Clippy knows helpers of tests, which may unwrap, by `cfg(test)`.
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod batch;
 #[cfg(test)]
 mod beside;
