@@ -62,6 +62,11 @@ impl Queue {
         self.rules.uploads.then_some(self.rules.max_upload)
     }
 
+    /// True if tests can do everything on this machine.
+    pub fn runs_as_root(&self) -> bool {
+        self.launch.account.is_none() && rustix::process::geteuid().is_root()
+    }
+
     /// Most files of a run.
     pub fn max_files(&self) -> usize {
         self.rules.max_files
