@@ -34,16 +34,14 @@ impl FromArgMatches for ListenTyped {
     }
 }
 
-/// [`Typed`] without the flag `--user` of Loki, which means somebody else there.
+/// [`Typed`] with `--loki-user` for `--user`, which is who asks for the run there.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BatchTyped(pub(super) Typed);
 
 impl Args for BatchTyped {
     fn augment_args(command: Command) -> Command {
-        Typed::augment_args(command).mut_args(|arg| {
-            // The command's own has another id.
-            if arg.get_id() == setting::USER.name { arg.long("loki-user").hide(true) } else { arg }
-        })
+        Typed::augment_args(command)
+            .mut_args(|arg| if arg.get_id() == setting::USER.name { arg.long("loki-user") } else { arg })
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -10,6 +10,13 @@ use crate::exit::{Exit, Failure};
 pub const DASHBOARDS: &[(&str, &str)] = &[
     ("runs.json", include_str!("../../grafana/dashboards/runs.json")),
     ("live.json", include_str!("../../grafana/dashboards/live.json")),
+    ("matrix.json", include_str!("../../grafana/dashboards/matrix.json")),
+    ("flaky.json", include_str!("../../grafana/dashboards/flaky.json")),
+    ("machines.json", include_str!("../../grafana/dashboards/machines.json")),
+    ("logs.json", include_str!("../../grafana/dashboards/logs.json")),
+    ("forwarder.json", include_str!("../../grafana/dashboards/forwarder.json")),
+    ("failures.json", include_str!("../../grafana/dashboards/failures.json")),
+    ("test.json", include_str!("../../grafana/dashboards/test.json")),
 ];
 
 /// Writes the dashboards into `directory`, which is made if need be, and prints where they are.

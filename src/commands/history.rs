@@ -35,7 +35,8 @@ impl Earlier {
     /// # Errors
     /// As [`Self::new`].
     pub(crate) fn of_daemon(settings: &Settings) -> Result<Self, Failure> {
-        Self::with(settings, true)
+        let earlier = Self::with(settings, true)?;
+        Ok(Self { historian: earlier.historian.going_on(), ..earlier })
     }
 
     fn with(settings: &Settings, has_all: bool) -> Result<Self, Failure> {
@@ -57,6 +58,11 @@ impl Earlier {
     pub(crate) fn of_dead(settings: &Settings) -> Self {
         let historian = Historian::new(&settings.state_dir, None, true);
         Self { historian, known: Known::default(), hung_after: settings.history.hung_after }
+    }
+
+    /// Waits until the results of all runs are kept.
+    pub(crate) fn finish(&self) {
+        self.historian.finish();
     }
 
     /// Gives it to a run.

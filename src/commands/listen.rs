@@ -87,7 +87,8 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     let hub = if to_loki { kept(settings, &name)? } else { Hub::new(zone(settings), common_of(settings)) };
     let gone_on = hub.runs();
     let earlier = Earlier::of_daemon(settings)?;
-    let hub = hub.preparing(move |normalizer| earlier.prepare(normalizer)).with_beside(beside);
+    let given = earlier.clone();
+    let hub = hub.preparing(move |normalizer| given.prepare(normalizer)).with_beside(beside);
     let queue = to_loki.then(|| queue(settings, &name)).transpose()?;
     let mut server = Server::start(settings, listener, token, hub, queue.as_ref(), testruns)?;
     let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link: None };
@@ -114,6 +115,7 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     drop(reloading);
     let unexpected = died.is_some();
     let report = server.end(settings, logs, shipping.as_ref(), died).await;
+    earlier.finish();
     if let Some(running) = testruns.map(|testruns| testruns.running()).filter(|running| *running > 0) {
         says.line(&format!("test runs that go on, and that the next start finds: {running}"));
     }
@@ -262,6 +264,9 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart must not wait until old connections are forgotten.
     socket.set_reuseaddr(true)?;
+    // A stream of events may be quiet for hours; that its client's machine is gone shows by this alone. Connections have
+    // it from here.
+    socket.set_keepalive(true)?;
     socket.bind(address)?;
     socket.listen(ACCEPT_QUEUE)
 }
@@ -276,7 +281,7 @@ fn kept(settings: &Settings, queue: &str) -> Result<Hub, Failure> {
         Some(hub) => hub.commonly(common),
         None => Hub::new(zone(settings), common),
     };
-    let journal = folder.begin(queue, &hub.state(), settings.fsync).map_err(failed)?;
+    let journal = folder.begin(queue, &|out| hub.write_state(out), settings.fsync).map_err(failed)?;
     Ok(hub.keeping(journal))
 }
 

@@ -65,6 +65,8 @@ pub struct TailSource {
     pub paths: Vec<PathBuf>,
     /// Where unknown files are begun.
     pub begin: Begin,
+    /// Whether gzipped generations are read that were not read before they were packed.
+    pub compressed: bool,
     /// How bytes are read.
     pub encoding: Encoding,
     /// Zone of times that name none; `None`: that of the settings.
@@ -97,6 +99,8 @@ struct Written {
     path: OneOrMany,
     #[serde(default)]
     from: Begin,
+    #[serde(default)]
+    compressed: bool,
     #[serde(default)]
     encoding: Encoding,
     timezone: Option<String>,
@@ -169,6 +173,7 @@ impl TailSource {
             name,
             paths,
             begin: Begin::Start,
+            compressed: false,
             encoding: Encoding::Auto,
             timezone: None,
             multiline: Multiline::Auto,
@@ -250,6 +255,7 @@ impl TailSource {
         }
         Ok(Self {
             begin: written.from,
+            compressed: written.compressed,
             encoding: written.encoding,
             timezone: zone(file, "tail.timezone", written.timezone.as_deref())?,
             multiline,
@@ -301,13 +307,14 @@ mod tests {
     #[test]
     fn tables_of_logs_are_read_from_toml_and_json() {
         let toml = "project = \"shop\"\n[[tail]]\npath = \"logs/app.log\"\n[[tail]]\nname = \"db\"\npath = [\"a\", \"/b*\"]\nfrom = \
-                    \"end\"\nencoding = \"latin-1\"\ntimezone = \"UTC\"\nmultiline = \"^\\\\d\"\n[tail.metadata]\nrack = \"7\"\n";
+                    \"end\"\ncompressed = true\nencoding = \"latin-1\"\ntimezone = \"UTC\"\nmultiline = \"^\\\\d\"\n[tail.metadata]\nrack = \"7\"\n";
         let tails = TailSource::parse(Path::new("/etc/testwire.toml"), toml).unwrap();
         let names: Vec<&str> = tails.iter().map(|tail| tail.name.as_str()).collect();
         assert_eq!(names, ["app", "db"]);
         assert_eq!(tails[0].paths, [Path::new("/etc/logs/app.log")]);
         assert_eq!(tails[1].paths, [Path::new("/etc/a"), Path::new("/b*")]);
         assert_eq!((tails[1].begin, tails[1].encoding), (Begin::End, Encoding::Latin1));
+        assert_eq!((tails[0].compressed, tails[1].compressed), (false, true));
         assert!(matches!(tails[1].multiline, Multiline::Start(_)));
         assert_eq!(tails[1].metadata, [("rack".to_owned(), "7".to_owned())]);
         let json = r#"{"tail": [{"path": "x.log", "redact": true}]}"#;
@@ -322,6 +329,10 @@ mod tests {
         let tails = TailSource::parse(Path::new("/e/realtimeresults_config.json"), json).unwrap();
         assert_eq!((tails[0].name.as_str(), tails[1].name.as_str()), ("shop", "db"));
         assert_eq!(tails[1].timezone.unwrap().to_string(), "Europe/Amsterdam");
+        let toml =
+            "loki_endpoint = \"x\"\n[[source_log_tails]]\npath = \"app.log\"\nlabel = \"shop\"\npoll_interval = 1.0\n";
+        let tails = TailSource::parse(Path::new("/e/realtimeresults_config.toml"), toml).unwrap();
+        assert_eq!((tails[0].name.as_str(), tails[0].begin), ("shop", Begin::End));
     }
 
     #[test]

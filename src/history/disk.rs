@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 
 use super::file::{self, FileError};
+use super::later::Later;
 use super::memory::{Memory, Observed, Opening};
 use super::past::{Past, Record};
 use super::rebuild::Rebuilder;
@@ -40,6 +41,10 @@ struct Shared {
     /// True if other processes have no parts of the runs of this one.
     has_all: bool,
     has_complained: AtomicBool,
+    /// Held while a file is changed: threads of this process wait for each other as long as it takes.
+    turn: Mutex<()>,
+    /// Where the results of ended runs are kept after the fact.
+    later: Option<Later>,
 }
 
 /// When a file was written, and its size.
@@ -68,7 +73,25 @@ impl Historian {
             rebuilder,
             open: Mutex::default(),
             has_complained: AtomicBool::new(false),
+            turn: Mutex::default(),
+            later: None,
         }))
+    }
+
+    /// The same for a process that goes on when a run has ended, and ends with [`Historian::finish`]: its results are kept
+    /// beside everything else.
+    #[must_use]
+    pub fn going_on(self) -> Self {
+        let changed = Arc::try_unwrap(self.0).map(|shared| Shared { later: Some(Later::default()), ..shared });
+        // One that is in use already stays as it is.
+        Self(changed.map_or_else(|shared| shared, Arc::new))
+    }
+
+    /// Waits until all results are kept.
+    pub fn finish(&self) {
+        if let Some(later) = &self.0.later {
+            later.finish();
+        }
     }
 
     /// For one run.
@@ -82,6 +105,9 @@ impl Historian {
 impl Memory for OnDisk {
     fn open(&mut self, run: &Opening) -> Option<Arc<Past>> {
         self.path = self.shared.folder.join(format!("{}.history", run.key.digest()));
+        if let Some(later) = &self.shared.later {
+            later.wait_for(&self.path);
+        }
         let (known, was_asked) = self.shared.read(&self.path);
         let is_shard = run.is_shard && !self.shared.has_all;
         if let Some(rebuilder) = self.shared.rebuilder.as_ref().filter(|_| is_shard || !was_asked) {
@@ -131,17 +157,22 @@ impl Memory for OnDisk {
         }
         self.kept = Instant::now();
         let mut results: Vec<Observed> = results.collect();
-        results.sort_unstable_by_key(|result| (result.test, result.slot));
-        let (shared, path) = (Arc::clone(&self.shared), self.path.clone());
-        if is_end {
-            if let Some(saving) = self.saving.take() {
+        let (shared, path, before) = (Arc::clone(&self.shared), self.path.clone(), self.saving.take());
+        let save = move || {
+            if let Some(before) = before {
                 // It prints its own panic.
-                saving.join().ok();
+                before.join().ok();
             }
+            results.sort_unstable_by_key(|result| (result.test, result.slot));
             shared.save(&path, || results.iter().map(record), false);
-            shared.prune();
-        } else {
-            self.saving = Some(std::thread::spawn(move || shared.save(&path, || results.iter().map(record), false)));
+            if is_end {
+                shared.prune();
+            }
+        };
+        match &self.shared.later {
+            _ if !is_end => self.saving = Some(std::thread::spawn(save)),
+            Some(later) => later.write(&self.path, save),
+            None => save(),
         }
     }
 }
@@ -198,6 +229,7 @@ impl Shared {
     }
 
     fn locked(&self, work: impl FnOnce() -> Result<(), FileError>) -> Result<(), FileError> {
+        let _turn = self.turn.lock();
         fs::create_dir_all(&self.folder)?;
         let lock = OpenOptions::new().create(true).append(true).open(self.folder.join("lock"))?;
         let until = Instant::now() + LOCK_PATIENCE;

@@ -27,13 +27,26 @@ const MAX_EARLY: usize = 20_000;
 /// Runner whose runs are comparable only if all that is said of them is equal: platform, version, style.
 const RESULTS_DATABASE: &str = "resultsdb";
 
-/// A result of this run.
+/// A result of this run. Its serialized form has no names, as there are many of them.
 #[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[serde(from = "(Slot, u64, Option<Change>, bool)", into = "(Slot, u64, Option<Change>, bool)")]
 struct Noted {
     slot: Slot,
     signature: u64,
     change: Option<Change>,
     is_known: bool,
+}
+
+impl From<(Slot, u64, Option<Change>, bool)> for Noted {
+    fn from((slot, signature, change, is_known): (Slot, u64, Option<Change>, bool)) -> Self {
+        Self { slot, signature, change, is_known }
+    }
+}
+
+impl From<Noted> for (Slot, u64, Option<Change>, bool) {
+    fn from(noted: Noted) -> Self {
+        (noted.slot, noted.signature, noted.change, noted.is_known)
+    }
 }
 
 /// Beside what the results of this run are seen, and what came of it. Its serialized form is what the run itself brought;

@@ -46,6 +46,8 @@ pub struct PartEnd {
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Parts {
     open: BTreeMap<String, OpenPart>,
+    /// Files in whose place tests have counted.
+    holding: BTreeSet<String>,
     /// Runners that were named before; a batch has hundreds of processes of each.
     titles: BTreeSet<String>,
     /// The file that events belong to.
@@ -169,7 +171,14 @@ impl Normalizer {
         };
         self.parts.open.insert(part.file.to_string(), open);
         let start = TestStarted { test: part.test(), attempt: Some(attempt), repeat: false, tags: Vec::new() };
-        self.take(&Event { time: None, fact: Fact::TestStarted(start) }, now, out);
+        self.start(now, out);
+        self.test_started(&start, now, out);
+        // An earlier attempt has shown that it holds tests.
+        if self.parts.holding.contains(&*part.file) {
+            self.hold(part, now);
+        }
+        self.changed = true;
+        self.tick(now, out);
     }
 
     /// The runner of a file says something.
@@ -258,6 +267,7 @@ impl Normalizer {
         let Some(open) = self.parts.open.get_mut(&*part.file).filter(|open| !open.holds) else { return };
         if self.tests.hold(&part.file) {
             open.holds = true;
+            self.parts.holding.insert(part.file.to_string());
             self.running.lock().end(&part.file, now);
         }
     }

@@ -44,12 +44,25 @@ struct Planned {
     expected: Option<Duration>,
 }
 
-/// What is remembered of an ended test.
+/// What is remembered of an ended test. Its serialized form has no names, as there are many of them.
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(from = "(u16, Status, bool)", into = "(u16, Status, bool)")]
 struct Ended {
     attempts: u16,
     status: Status,
     failed_once: bool,
+}
+
+impl From<(u16, Status, bool)> for Ended {
+    fn from((attempts, status, failed_once): (u16, Status, bool)) -> Self {
+        Self { attempts, status, failed_once }
+    }
+}
+
+impl From<Ended> for (u16, Status, bool) {
+    fn from(ended: Ended) -> Self {
+        (ended.attempts, ended.status, ended.failed_once)
+    }
 }
 
 /// What a finished attempt means.

@@ -19,6 +19,8 @@ pub enum Handler {
     Detect(Detect),
     /// No events: every line is a log line of this source.
     Plain(event::Source<'static>),
+    /// Log lines, until one of them is an event of a known format.
+    Watch(event::Source<'static>),
 }
 
 /// What is needed to find out a format.
@@ -253,7 +255,7 @@ impl Handler {
         match self {
             Self::Decode(format, _) => format.is_binary(),
             Self::Detect(_) => decode::binary_format(next).is_some(),
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Watch(_) => false,
         }
     }
 
@@ -270,7 +272,11 @@ impl Handler {
                 }
                 decoder.line(line, &mut |event| took.event |= hand_on(&event, normalizer, out, now));
             }
-            Self::Plain(source) => {
+            Self::Watch(_) if let Some(format) = decode::stream_format(line) => {
+                *self = Self::decoder(format);
+                return self.line(line, normalizer, out, now);
+            }
+            Self::Plain(source) | Self::Watch(source) => {
                 let text = String::from_utf8_lossy(line);
                 let log = LogLine { test: None, source: source.clone(), level: None, text };
                 normalizer.event(&Event { time: None, fact: Fact::Log(log) }, now, out);

@@ -228,7 +228,7 @@ fn summarise(settings: &Settings, worked: &Worked) {
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    eprint_line(&format!("{} files: {} in {}", worked.files.len(), parts.join(", "), seconds(worked.took)));
+    eprint_line(&format!("testwire: {} files: {} in {}", worked.files.len(), parts.join(", "), seconds(worked.took)));
     let bad: Vec<_> = worked.files.iter().filter(|file| matches!(file.state, State::Failed | State::Aborted)).collect();
     for file in bad.iter().take(NAMED) {
         eprint_line(&format!("  {}: {}; output in {}", file.name, file.why, file.output.display()));

@@ -20,7 +20,7 @@ use crate::commands::events_file::{self, EventFile};
 use crate::commands::run::gotext::{GoText, Style};
 use crate::commands::run::inject::{Channel, Injection, wants_json};
 use crate::commands::run::recognise::recognise;
-use crate::commands::run::{follow, plan};
+use crate::commands::run::{follow, of_stdout, plan};
 use crate::commands::session::Session;
 use crate::commands::shipping::eprint_line;
 use crate::commands::status_line::{StatusLine, progress_text};
@@ -76,8 +76,8 @@ pub(super) struct Work<'a> {
 enum News {
     /// A process is gone.
     Gone(Box<Attempt>, Gone),
-    /// All that the file said is in the spool.
-    Kept(Box<Line>),
+    /// All that a file said is in the spool; which it is if it is to be run again.
+    Kept(Box<Line>, Option<usize>),
 }
 
 /// An attempt of a file under way.
@@ -88,6 +88,8 @@ struct Attempt {
     number: u32,
     /// Name of the directory of its events, and the lock on them.
     events: Option<(String, EventFile)>,
+    /// True once the intake knows of it.
+    is_known: bool,
 }
 
 /// Signals that stop a batch.
@@ -254,7 +256,7 @@ impl<'a> Work<'a> {
         self.write([state]);
         self.set_state(at, State::Started, String::new());
         self.running += 1;
-        let mut attempt = Attempt { at, worker, part, number: job.attempt, events: None };
+        let mut attempt = Attempt { at, worker, part, number: job.attempt, events: None, is_known: false };
         match self.start(job, &mut attempt) {
             Ok(child) => {
                 let (timeout, stop) = (self.options.timeout, self.stop.subscribe());
@@ -262,6 +264,9 @@ impl<'a> Work<'a> {
             }
             Err(failure) => {
                 self.say(line, &format!("{}: {}", job.file, failure.render(false).trim_end()));
+                if !attempt.is_known {
+                    self.tell_of(&mut attempt, Vec::new());
+                }
                 self.tasks.spawn(async move { News::Gone(Box::new(attempt), Gone::never()) });
             }
         }
@@ -286,7 +291,7 @@ impl<'a> Work<'a> {
         let (out, out_writer) = io::pipe().map_err(failed)?;
         let (err, err_writer) = io::pipe().map_err(failed)?;
         let feeds = feeds(&plan, &argv, out.into(), err.into(), &log);
-        self.session.begin_part(PartStart { part: attempt.part.clone(), attempt: attempt.number, feeds });
+        self.tell_of(attempt, feeds);
         let mark = self.guard.mark(job.index, job.attempt);
         let writers = (out_writer, err_writer);
         let child = Child::start(&plan.argv, &plan.env, writers, mark, self.options.memory, &mut self.guard);
@@ -295,10 +300,22 @@ impl<'a> Work<'a> {
         child.map_err(failed)
     }
 
+    /// The intake learns of an attempt and of what it will say.
+    fn tell_of(&mut self, attempt: &mut Attempt, feeds: Vec<Feed>) {
+        attempt.is_known = true;
+        self.session.begin_part(PartStart { part: attempt.part.clone(), attempt: attempt.number, feeds });
+    }
+
     fn hear(&mut self, news: News, line: &StatusLine) {
         match news {
             News::Gone(attempt, gone) => self.gone(*attempt, gone, line),
-            News::Kept(kept) => self.write([*kept]),
+            News::Kept(kept, again) => {
+                self.write([*kept]);
+                // Not before: two attempts of a file must not be told of at a time.
+                if let Some(at) = again {
+                    self.queue.push_front(at);
+                }
+            }
         }
     }
 
@@ -338,6 +355,7 @@ impl<'a> Work<'a> {
         self.session.end_part(PartOver { part: attempt.part, end, told });
         let state_dir = self.settings.state_dir.clone();
         let events = attempt.events;
+        let next = again.then_some(attempt.at);
         self.tasks.spawn(async move {
             // An intake that is gone has told what it could.
             heard.await.ok();
@@ -345,13 +363,12 @@ impl<'a> Work<'a> {
                 drop(file);
                 events_file::remove(&state_dir, &name);
             }
-            News::Kept(Box::new(kept))
+            News::Kept(Box::new(kept), next)
         });
         if again {
             if let Some(job) = self.jobs.get_mut(attempt.at) {
                 job.attempt += 1;
             }
-            self.queue.push_front(attempt.at);
         } else if state == State::Failed && self.options.fail_fast && !self.is_stopping() {
             self.why_stopped =
                 format!("stopped, as {} failed", self.done.get(attempt.at).map_or("", |done| &done.name));
@@ -394,7 +411,7 @@ fn feeds(plan: &Injection, argv: &[std::ffi::OsString], out: OwnedFd, err: Owned
     let plain_err = Handler::Plain(event::Source::Stderr);
     match plan.channel {
         Channel::File(format) => {
-            vec![follow(&plan.events, format), kept(err, plain_err), kept(out, Handler::Plain(event::Source::Stdout))]
+            vec![follow(&plan.events, format), kept(out, Handler::Plain(event::Source::Stdout)), kept(err, plain_err)]
         }
         Channel::Stdout(Format::GoTest) if !wants_json(argv) => {
             let text = GoText::new(Style::of(argv), log.clone(), log.clone());
@@ -406,9 +423,9 @@ fn feeds(plan: &Injection, argv: &[std::ffi::OsString], out: OwnedFd, err: Owned
             let [err_handler, out_handler] = cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder));
             vec![kept(err, err_handler), kept(out, out_handler)]
         }
-        Channel::Shown(format) => {
-            let handler = format.map_or(Handler::Plain(event::Source::Stdout), Handler::decoder);
-            vec![kept(err, plain_err), kept(out, handler)]
+        // Reports are not watched for: files that run side by side would find each other's.
+        Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
+            vec![kept(out, of_stdout(plan.channel)), kept(err, plain_err)]
         }
     }
 }

@@ -5,6 +5,7 @@ pub(super) mod gotext;
 pub(super) mod inject;
 mod listeners;
 pub(super) mod recognise;
+mod reports;
 mod terminal;
 
 use std::ffi::OsString;
@@ -32,6 +33,7 @@ use crate::source::follow::Follow;
 use child::{Child, Ended};
 use inject::{Channel, Injection, Place, wants_json, with_listener, without_listener};
 use recognise::{Recognised, Runner, recognise};
+use reports::Reports;
 use terminal::{Ends, Terminals, Watched};
 
 /// Runs `argv` and ends with its exit code, whatever becomes of the delivery. Without `injection` the command is run as it
@@ -46,8 +48,11 @@ pub async fn run(
     tails: &[TailSource],
 ) -> Result<ExitCode, Failure> {
     let directory = std::env::current_dir().unwrap_or_default();
-    let found =
-        if injection { recognise(argv, &directory) } else { Recognised { runner: Runner::Plain, words: Vec::new() } };
+    let found = if injection {
+        recognise(argv, &directory)
+    } else {
+        Recognised { runner: Runner::Untouched, words: Vec::new() }
+    };
     let mut info = run_info(settings, found.runner.label());
     info.command = argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let limits = limits(settings).await;
@@ -66,7 +71,9 @@ pub async fn run(
     normalizer.set_limits(limits);
     let mut session = opened.begin(settings, std::mem::take(&mut started.feeds), normalizer, RunEnds::WhenTold)?;
     session.announce(&plan.note);
-    let ended = attend(&mut started, &session, StatusLine::new(settings)).await?;
+    let ended = attend(&mut started, &session, StatusLine::new(settings)).await;
+    started.reports.take().into_iter().for_each(Reports::finish);
+    let ended = ended?;
     let read = session.finish_tails(&mut tails).await;
     session.end(ended.run_end());
     let outcome = session.finish().await;
@@ -128,6 +135,8 @@ struct Started {
     /// True once the command has drawn over what it drew before.
     redraws: Arc<AtomicBool>,
     feeds: Vec<Feed>,
+    /// Copies reports to the event file.
+    reports: Option<Reports>,
 }
 
 /// Starts the command with what its runner needs, and says how its events come.
@@ -136,7 +145,15 @@ fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started
     let spawn = |out, err| Child::start(&plan.argv, &plan.env, out, err);
     let mut terminals = Terminals::default();
     let redraws = Arc::new(AtomicBool::new(runner.redraws()));
-    let (child, feeds) = match plan.channel {
+    let reports = match plan.channel {
+        Channel::Reports(_) => {
+            let project = std::env::current_dir().unwrap_or_default();
+            let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot watch for reports").cause(&e);
+            Some(Reports::start(&project, &plan.events).map_err(failed)?)
+        }
+        _ => None,
+    };
+    let (child, mut feeds) = match plan.channel {
         Channel::File(format) => (spawn(None, None)?, vec![follow(&plan.events, format)]),
         Channel::Stdout(format) => {
             let (reader, writer) = io::pipe().map_err(no_pipe)?;
@@ -151,28 +168,39 @@ fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started
             };
             (child, vec![feed])
         }
-        Channel::Shown(format) if terminal::is_shared() => {
+        Channel::Shown(_) | Channel::Watched | Channel::Reports(_) if terminal::is_shared() => {
             let Ends { reader, writer } = terminals.ends(io::stdout()).map_err(no_pipe)?;
             let other = writer.try_clone().map_err(no_pipe)?;
             let child = spawn(Some(writer), Some(other))?;
-            let handler = format.map_or(Handler::Plain(event::Source::Stdout), Handler::decoder);
-            (child, vec![shown(reader, handler, io::stdout(), &redraws)])
+            (child, vec![shown(reader, of_stdout(plan.channel), io::stdout(), &redraws)])
         }
-        Channel::Shown(format) => {
+        Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
             let out = terminals.ends(io::stdout()).map_err(no_pipe)?;
             let err = terminals.ends(io::stderr()).map_err(no_pipe)?;
             let child = spawn(Some(out.writer), Some(err.writer))?;
-            let [err_handler, out_handler] = if format == Some(Format::Cargo) {
+            let [err_handler, out_handler] = if plan.channel == Channel::Shown(Some(Format::Cargo)) {
                 cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder))
             } else {
-                [event::Source::Stderr, event::Source::Stdout].map(Handler::Plain)
+                [Handler::Plain(event::Source::Stderr), of_stdout(plan.channel)]
             };
             // In this order: what cargo says of its test programs comes before what they print.
             let err = shown(err.reader, err_handler, io::stderr(), &redraws);
             (child, vec![err, shown(out.reader, out_handler, io::stdout(), &redraws)])
         }
     };
-    Ok(Started { child, terminals, redraws, feeds })
+    if let Channel::Reports(format) = plan.channel {
+        feeds.push(follow(&plan.events, format));
+    }
+    Ok(Started { child, terminals, redraws, feeds, reports })
+}
+
+/// What the lines of a command's standard output are.
+pub(super) fn of_stdout(channel: Channel) -> Handler {
+    match channel {
+        Channel::Shown(Some(format)) => Handler::decoder(format),
+        Channel::Watched => Handler::Watch(event::Source::Stdout),
+        _ => Handler::Plain(event::Source::Stdout),
+    }
 }
 
 /// A feed of what the user sees.

@@ -32,8 +32,19 @@ pub(in crate::commands) enum Runner {
     Nextest,
     /// `cargo test`: its own lines.
     CargoTest,
-    /// Anything else: every output line is a log line, and the exit code is the result.
+    /// `python -m unittest`: our module around it.
+    Unittest,
+    /// `prove`: a plugin.
+    Prove,
+    /// Maven or Gradle: their reports, as they appear.
+    Java,
+    /// `ctest`: its own lines.
+    Ctest,
+    /// Anything else: every output line is a log line, or an event of a format that shows itself, and the exit code is the
+    /// result.
     Plain,
+    /// As it is: every output line is a log line.
+    Untouched,
 }
 
 impl Runner {
@@ -51,15 +62,34 @@ impl Runner {
             Self::NodeTest => "node",
             Self::Nextest => "nextest",
             Self::CargoTest => "cargo",
-            Self::Plain => "plain",
+            Self::Unittest => "unittest",
+            Self::Prove => "prove",
+            Self::Java => "junit",
+            Self::Ctest => "ctest",
+            Self::Plain | Self::Untouched => "plain",
         }
     }
 
     /// True if it may draw over what it has drawn before, so that nothing else may write to its terminal.
     pub(in crate::commands) fn redraws(self) -> bool {
         match self {
-            Self::Jest | Self::Vitest | Self::Playwright | Self::Cucumber | Self::Nextest | Self::CargoTest => true,
-            Self::Robot | Self::Pytest | Self::GoTest | Self::Mocha | Self::NodeTest | Self::Plain => false,
+            Self::Jest
+            | Self::Vitest
+            | Self::Playwright
+            | Self::Cucumber
+            | Self::Nextest
+            | Self::CargoTest
+            | Self::Java => true,
+            Self::Robot
+            | Self::Pytest
+            | Self::GoTest
+            | Self::Mocha
+            | Self::NodeTest
+            | Self::Unittest
+            | Self::Prove
+            | Self::Ctest
+            | Self::Plain
+            | Self::Untouched => false,
         }
     }
 }
@@ -108,6 +138,10 @@ fn by_words(words: &[String]) -> Option<Recognised> {
             "mocha" | "_mocha" | "mocha.js" => Runner::Mocha,
             "test" if last == "playwright" => Runner::Playwright,
             "cucumber-js" | "cucumber.js" => Runner::Cucumber,
+            "unittest" if last == "-m" => Runner::Unittest,
+            "prove" => Runner::Prove,
+            "mvn" | "mvnw" | "mvnd" | "gradle" | "gradlew" => Runner::Java,
+            "ctest" | "ctest3" => Runner::Ctest,
             "--test" if node => Runner::NodeTest,
             _ => {
                 node |= matches!(name, "node" | "tsx");
@@ -187,6 +221,11 @@ mod tests {
             (&["cargo", "nextest", "run"], Runner::Nextest),
             (&["cargo", "install", "cargo-nextest"], Runner::Plain),
             (&["npm", "install", "jest"], Runner::Plain),
+            (&["python3", "-m", "unittest", "discover"], Runner::Unittest),
+            (&["prove", "-l", "t"], Runner::Prove),
+            (&["./mvnw", "-q", "verify"], Runner::Java),
+            (&["gradle", "test"], Runner::Java),
+            (&["ctest", "--test-dir", "build", "-j2"], Runner::Ctest),
             (&["make", "test"], Runner::Plain),
             (&["./test"], Runner::Plain),
             (&[], Runner::Plain),

@@ -189,8 +189,13 @@ async fn whole(
     request: Request<Incoming>,
     parse: impl FnOnce(&[u8]) -> Result<Message, Answer>,
 ) -> Result<Answer, Answer> {
-    let message = parse(&body_of(app, request).await?.bytes)?;
-    app.door.hand_in(message).await.map_err(shut)
+    let body::Held { bytes, room } = body_of(app, request).await?;
+    let message = parse(&bytes)?;
+    drop(bytes);
+    let answer = app.door.hand_in(message).await.map_err(shut);
+    // What waits at the door is as large as the body was.
+    drop(room);
+    answer
 }
 
 pub(super) async fn body_of(app: &App, request: Request<Incoming>) -> Result<body::Held, Answer> {
@@ -202,7 +207,9 @@ pub(super) async fn body_of(app: &App, request: Request<Incoming>) -> Result<bod
 
 /// Takes a message of pytest-rt or nose2rt; its pictures are kept as files before.
 async fn load(app: &App, context: Context, request: Request<Incoming>) -> Result<Answer, Answer> {
-    let mut loaded = loader::parse(&body_of(app, request).await?.bytes)?;
+    let body::Held { bytes, room } = body_of(app, request).await?;
+    let mut loaded = loader::parse(&bytes)?;
+    drop(bytes);
     if !loaded.screens.is_empty() {
         let attachments = app.attachments.clone();
         let kept = tokio::task::spawn_blocking(move || {
@@ -217,7 +224,9 @@ async fn load(app: &App, context: Context, request: Request<Incoming>) -> Result
         });
         loaded = kept.await.map_err(|_| Answer::error(500, "a screenshot could not be kept"))?;
     }
-    app.door.hand_in(Message::Loader(loaded, context)).await.map_err(shut)
+    let answer = app.door.hand_in(Message::Loader(loaded, context)).await.map_err(shut);
+    drop(room);
+    answer
 }
 
 /// Takes a body of any length line by line, while it comes.
@@ -229,10 +238,12 @@ async fn events(app: &App, context: &Context, request: Request<Incoming>) -> Res
     let mut parts = body::Parts::new(&head.headers, incoming, app.rules().max_body).map_err(refused)?;
     let number = app.bodies.fetch_add(1, Relaxed);
     let mut piece: Option<own::Piece> = None;
-    let mut held = Vec::new();
+    let (mut held, mut room) = (Vec::new(), body::Room::new(&app.room));
     let mut answer = Answer::empty(204);
     let broken = loop {
-        let part = match parts.next(true).await {
+        // What has begun a line must go on with it: it takes up memory.
+        let pace = if held.is_empty() { body::Pace::Free } else { body::Pace::Part };
+        let part = match parts.next(pace).await {
             Ok(Some(part)) => part,
             Ok(None) => break None,
             Err(error) => break Some(error),
@@ -247,9 +258,14 @@ async fn events(app: &App, context: &Context, request: Request<Incoming>) -> Res
         if held.len() > app.rules().max_body {
             break Some(BodyError::TooLarge);
         }
+        if let Err(error) = room.hold(held.len()).await {
+            break Some(error);
+        }
         let Some(end) = held.get(old..).and_then(|fresh| memchr::memrchr(b'\n', fresh)) else { continue };
         let rest = held.split_off(old + end + 1);
         answer = hand_in(app, context, &mut piece, std::mem::replace(&mut held, rest), number, false).await?;
+        // The rest of a line is small, and takes its place again with what follows.
+        room.leave();
     };
     // What came of a broken body counts; its last line may be cut, and is none.
     let lines = if broken.is_some() { Vec::new() } else { held };
