@@ -162,7 +162,7 @@ impl Queue {
     }
 
     /// Writes what was sent along into a directory of its own, which belongs to the account that runs it.
-    fn keep(&self, record: &Record, contents: &Contents) -> io::Result<()> {
+    fn keep(&self, record: &Record, contents: &[Vec<u8>]) -> io::Result<()> {
         let directory = self.store.files(record.id);
         fs::create_dir(&directory)?;
         let give = |path: &Path| match &self.launch.account {
