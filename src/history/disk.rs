@@ -146,6 +146,10 @@ impl Memory for OnDisk {
         answer.ok()
     }
 
+    fn awaits(&self) -> bool {
+        self.arriving.is_some()
+    }
+
     fn keep(&mut self, results: &mut dyn Iterator<Item = Observed>, is_end: bool) {
         let is_busy = self.saving.as_ref().is_some_and(|saving| !saving.is_finished());
         if !is_end && (is_busy || self.kept.elapsed() < KEEP_EVERY) {

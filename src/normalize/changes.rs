@@ -160,6 +160,11 @@ impl Changes {
         true
     }
 
+    /// True while earlier runs are being looked for elsewhere.
+    pub(super) fn awaits(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.awaits())
+    }
+
     /// True if results can be seen beside earlier ones.
     pub(super) fn is_told(&self) -> bool {
         self.past.as_ref().is_some_and(|past| !past.is_empty())
@@ -181,7 +186,8 @@ impl Changes {
         (n > 0).then(|| Duration::try_from_secs_f64(seconds / f64::from(n)).ok()).flatten()
     }
 
-    /// A test has a result, perhaps another one than before: what it means, and whether its failure is a known one.
+    /// A test has a result, perhaps another one than before: what it means, and whether its failure is a known one. Without
+    /// counters its history is kept, but it is no news.
     pub(super) fn note(
         &mut self,
         id: &str,
@@ -189,7 +195,7 @@ impl Changes {
         time: Timestamp,
         duration: Option<Duration>,
         signature: &str,
-        counters: &mut Counters,
+        counters: Option<&mut Counters>,
     ) -> (Judgement, bool) {
         let is_known = self.known.matches(id, time, status.is_failing());
         let Some(outcome) = Outcome::of(status, is_flaky) else { return (Judgement::default(), is_known) };
@@ -201,10 +207,13 @@ impl Changes {
             _ => Slot::new(time, self.tag, outcome, duration),
         };
         let record = self.past.as_ref().and_then(|past| past.get(test));
-        let judgement = match &self.past {
+        let mut judgement = match &self.past {
             Some(past) => past.judge_by(record, slot),
             None => Past::default().judge_by(None, slot),
         };
+        let is_news = counters.is_some();
+        let is_known = is_known && is_news;
+        judgement.change = judgement.change.filter(|_| is_news);
         let signature = u64::from_str_radix(signature, 16).unwrap_or(0);
         if self.results.len() < MAX_RESULTS || before.is_some() {
             if let (None, Some(expected)) = (before, record.and_then(Record::expected)) {
@@ -212,12 +221,15 @@ impl Changes {
             }
             let noted = Noted { slot, signature, change: judgement.change, is_known };
             self.results.insert(test, noted);
-            self.count(id, before.map(|before| before.change), judgement.change, counters);
-            let was_known = before.is_some_and(|before| before.is_known);
-            counters.known = counters.known + u64::from(is_known) - u64::from(was_known).min(counters.known);
+            if let Some(counters) = counters {
+                self.count(id, before.map(|before| before.change), judgement.change, counters);
+                let was_known = before.is_some_and(|before| before.is_known);
+                counters.known = counters.known + u64::from(is_known) - u64::from(was_known).min(counters.known);
+            }
             self.has_news = true;
         }
-        if self.memory.is_some() && before.is_none() && self.early.len() < MAX_EARLY && !self.is_told_fully() {
+        if is_news && self.memory.is_some() && before.is_none() && self.early.len() < MAX_EARLY && !self.is_told_fully()
+        {
             self.early.push(prefix(id, super::text::MAX_MESSAGE * 4).into());
         }
         (judgement, is_known)

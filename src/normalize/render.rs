@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::text::{after_first_line, first_line, millis, push_duration, word};
 use super::write::{StreamKey, key};
-use super::{Normalizer, RunInfo, borrowed, changes, level_of, signature};
+use super::{Normalizer, RunInfo, borrowed, changes, configuration, level_of, signature};
 use crate::event::{
     Note, RunFinished, RunStarted, RunStatus, Status, StepFinished, SuiteFinished, SuiteStarted, TestFinished, TestRef,
     TestStarted, Timestamp,
@@ -55,18 +55,22 @@ impl<'p> Pairs<'p> {
 }
 
 /// What an end entry of a test says, whether it ended now or is corrected later.
-struct TestEnd<'a> {
-    test: TestRef<'a>,
-    status: Status,
-    attempt: u32,
-    flaky: bool,
-    duration: Option<Duration>,
-    message: &'a str,
-    details: &'a str,
-    tags: &'a str,
+pub(super) struct TestEnd<'a> {
+    pub(super) test: TestRef<'a>,
+    pub(super) status: Status,
+    pub(super) attempt: u32,
+    pub(super) flaky: bool,
+    pub(super) duration: Option<Duration>,
+    pub(super) message: &'a str,
+    pub(super) details: &'a str,
+    pub(super) tags: &'a str,
     /// True if this is the test's result; false for an attempt that was lost.
-    is_result: bool,
-    was_hung: bool,
+    pub(super) is_result: bool,
+    /// False for a file in whose place its tests count: it has a history, but no change or failure of its own.
+    pub(super) counts: bool,
+    pub(super) was_hung: bool,
+    /// Of a file that is a test; else empty.
+    pub(super) exit_code: &'a str,
 }
 
 impl Normalizer {
@@ -140,7 +144,9 @@ impl Normalizer {
                 details: "",
                 tags: &lost.tags,
                 is_result: false,
+                counts: true,
                 was_hung: lost.is_hung,
+                exit_code: "",
                 test,
             };
             self.write_end(&end, time, out);
@@ -162,6 +168,17 @@ impl Normalizer {
     }
 
     pub(super) fn test_finished(&mut self, end: &TestFinished<'_>, time: Timestamp, out: &mut dyn EntrySink) {
+        self.finish_test(end, "", time, out);
+    }
+
+    /// The same for a test that is a program with an exit code.
+    pub(super) fn finish_test(
+        &mut self,
+        end: &TestFinished<'_>,
+        exit_code: &str,
+        time: Timestamp,
+        out: &mut dyn EntrySink,
+    ) {
         if self.tests.get_open(&end.test.id).is_none() {
             let began = Timestamp(time.0 - end.duration.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(0)));
             let start =
@@ -190,7 +207,9 @@ impl Normalizer {
             details: &end.details,
             tags: &tags,
             is_result: true,
+            counts: true,
             was_hung: done.open.is_hung,
+            exit_code,
         };
         self.write_end(&end, time, out);
     }
@@ -209,12 +228,14 @@ impl Normalizer {
             details: &end.details,
             tags: &tags,
             is_result: true,
+            counts: true,
             was_hung: false,
+            exit_code: "",
         };
         self.write_end(&end, time, out);
     }
 
-    fn remember_failing(&mut self, id: &str, status: Status) {
+    pub(super) fn remember_failing(&mut self, id: &str, status: Status) {
         let known = self.failing.iter().position(|f| f == id);
         match (status.is_failing(), known) {
             (true, None) if self.failing.len() < MAX_NAMES => self.failing.push(id.to_owned()),
@@ -225,14 +246,14 @@ impl Normalizer {
         }
     }
 
-    fn write_end(&mut self, end: &TestEnd<'_>, time: Timestamp, out: &mut dyn EntrySink) {
+    pub(super) fn write_end(&mut self, end: &TestEnd<'_>, time: Timestamp, out: &mut dyn EntrySink) {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         line.push_str(word(end.status));
         line.push(' ');
         line.push_str(&end.test.id);
         finish_line(&mut line, end.duration, end.message, end.details);
-        let failed = end.status.is_failing() || end.status == Status::Retried;
+        let failed = (end.status.is_failing() || end.status == Status::Retried) && end.counts;
         let signature = if failed {
             signature(if end.message.is_empty() { end.details } else { end.message })
         } else {
@@ -240,7 +261,8 @@ impl Normalizer {
         };
         let (judged, is_known) = if end.is_result {
             let result = (end.status, end.flaky);
-            self.changes.note(&end.test.id, result, time, end.duration, &signature, &mut self.tests.counters)
+            let counters = end.counts.then_some(&mut self.tests.counters);
+            self.changes.note(&end.test.id, result, time, end.duration, &signature, counters)
         } else {
             Default::default()
         };
@@ -249,6 +271,9 @@ impl Normalizer {
             (judged.expected.map(millis).unwrap_or_default(), judged.slower_by.map(millis).unwrap_or_default());
         let flips = if judged.flaky_score > 0 { judged.flaky_score.to_string() } else { String::new() };
         let millis = end.duration.map(millis).unwrap_or_default();
+        // Of results as they should be there are many, and each pair makes all queries slower.
+        let is_expected = matches!(end.status, Status::Passed | Status::Skipped | Status::Xfailed);
+        let configuration = if is_expected { String::new() } else { configuration(&self.info.metadata) };
         let mut pairs = Pairs::new(level_of(end.status));
         pairs.push(meta::TEST, &end.test.id);
         pairs.push(meta::SUITE, &end.test.suite);
@@ -265,7 +290,9 @@ impl Normalizer {
         pairs.push(meta::SLOWER_BY, &slower_by);
         pairs.push(meta::FLAKY_SCORE, &flips);
         pairs.push(meta::HUNG, if end.was_hung { "false" } else { "" });
+        pairs.push(meta::EXIT_CODE, end.exit_code);
         pairs.push(meta::KNOWN, if is_known { "true" } else { "" });
+        pairs.push(meta::CONFIGURATION, &configuration);
         self.write(key(kind::TEST, end.status.as_str()), time, &line, &mut pairs, out);
         self.line = line;
     }

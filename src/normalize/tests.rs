@@ -177,6 +177,28 @@ impl Tests {
         lost
     }
 
+    /// Other tests count in the place of this one, which is open. False if an attempt of it has counted before: then it goes on
+    /// to count.
+    pub(super) fn hold(&mut self, id: &str) -> bool {
+        let key = self.key(id);
+        if self.ended(key).is_some() {
+            return false;
+        }
+        if let Some(open) = self.open.remove(&key) {
+            self.known = self.known.saturating_sub(1);
+            self.counters.retried -= u64::from(open.attempt > 1).min(self.counters.retried);
+            self.counters.running = self.open.len() as u64;
+            self.update_planned();
+        }
+        true
+    }
+
+    /// A test counts after all that was held. True if it is flaky.
+    pub(super) fn count(&mut self, id: &str, status: Status, attempt: u32) -> bool {
+        self.known += 1;
+        self.record(self.key(id), status, attempt)
+    }
+
     /// The open attempt of a test.
     pub(super) fn get_open(&self, id: &str) -> Option<&Open> {
         self.open.get(&self.key(id))
@@ -288,6 +310,11 @@ impl Tests {
         self.counters.unfinished += counters.running.saturating_sub(running);
         self.counters.running = running;
         self.known = counters.planned;
+    }
+
+    /// Tests that were announced before the state was restored are about to be announced again.
+    pub(super) fn plan_anew(&mut self, tests: usize) {
+        self.known = self.known.saturating_sub(tests as u64);
     }
 
     /// Number of announced tests that were never seen, and the names that are known of them, sorted.
