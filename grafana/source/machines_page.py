@@ -52,13 +52,13 @@ PANELS = [
          "No run began in this range. Widen it."),
     stat("Busy now", "How many machines have a run that reported within the last two minutes and has not ended? Each machine and run is a series.", 4,
          [instant("A", f"count(max by (host) ({now('done')})) or vector(0)")], NONE_BUSY, color=steps(QUIET, 1, CALM)),
-    panel("bargauge", "Processor and memory", "Is a machine short of something? What scrapers of RealtimeResults measured last, within five "
-          "minutes before the end of the range.", 16, 4,
-          [instant(ref, f"max by (host) ({last(measured(source), 'value', '5m', 'host')})", f"{{{{host}}}}: {word}")
+    panel("bargauge", "Processor and memory", "Is a machine short of something? What scrapers of RealtimeResults measured last in the "
+          "range.", 16, 4,
+          [over_time(ref, f"max by (host) ({last(measured(source), 'value', '$__interval', 'host')})", f"{{{{host}}}}: {word}")
            for ref, source, word in (("A", "cpu_percent", "processor"), ("B", "memory_percent", "memory"))], NO_VALUES, "percent",
           defaults={"min": 0, "max": 100, "decimals": 0, "color": BY_THRESHOLD, "thresholds": steps(CALM, 90, WARN)},
           options={"displayMode": "basic", "orientation": "horizontal", "showUnfilled": True, "minVizHeight": 10, "minVizWidth": 0,
-                   "valueMode": "text", "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}),
+                   "valueMode": "text", "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}, maxDataPoints=100),
     value_table("Now", "What is on each machine at this moment? Runs that reported within the last two minutes and have not ended; a row for "
                 "each machine and run.", 24, 6,
                 refs([f"{now('done')} / ({now('planned')} > 0)", now("done"), now("failed"), now("errored"), now("running"),
