@@ -3,8 +3,9 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use testwire::cli::{self, Invocation};
+use testwire::cli::{self, Dashboards, Invocation};
 use testwire::commands;
+use testwire::commands::dashboards::install::Wish;
 use testwire::config::Settings;
 use testwire::exit::{Exit, Failure};
 
@@ -81,10 +82,23 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             serve(&settings, async { commands::flush::flush(&settings).await.map(ExitCode::from) })
         }
         Invocation::Status { settings, json } => commands::status::status(&settings, json).map(ExitCode::from),
-        Invocation::DashboardsExport { directory } => {
-            commands::dashboards::export(&directory).map(|()| Exit::Ok.into())
-        }
+        Invocation::Dashboards(command) => dashboards(command),
         Invocation::Completions { shell } => Ok(print(&cli::completions(shell))),
+    }
+}
+
+fn dashboards(command: Dashboards) -> Result<ExitCode, Failure> {
+    match command {
+        Dashboards::Export { directory } => commands::dashboards::export(&directory).map(|()| Exit::Ok.into()),
+        Dashboards::Install { settings, folder, datasource, dry_run, uninstall } => {
+            let wish = Wish { folder, datasource, dry_run, uninstall };
+            serve(&settings, async {
+                commands::dashboards::install::install(&settings, &wish).await.map(|()| Exit::Ok.into())
+            })
+        }
+        Dashboards::Alerts { datasource, on } => {
+            Ok(print(commands::dashboards::alerts(datasource.as_deref(), on).as_bytes()))
+        }
     }
 }
 

@@ -101,8 +101,24 @@ Examples:
 
 pub(super) const DASHBOARDS: &str = "\
 Examples:
-  testwire dashboards export grafana/
+  testwire dashboards install --grafana-url https://grafana.example.org
   testwire dashboards export /var/lib/grafana/dashboards/testwire";
+
+pub(super) const DASHBOARDS_INSTALL: &str = "\
+Examples:
+  testwire dashboards install --grafana-url https://grafana.example.org --grafana-token-file ~/.grafana-token
+  testwire dashboards install --folder Tests --datasource loki-prod --dry-run
+  testwire dashboards install --uninstall
+
+Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_GRAFANA_URL for --grafana-url) or in \
+testwire.toml (grafana-url = \"…\"). Flags win over the environment, and that over the file.
+
+Exit code: 0, 2 no such data source, 3 wrong setting, 5 if Grafana cannot be reached or refuses.";
+
+pub(super) const DASHBOARDS_ALERTS: &str = "\
+Examples:
+  testwire dashboards alerts > /etc/grafana/provisioning/alerting/testwire.yaml
+  testwire dashboards alerts --on --datasource loki-prod > testwire.yaml";
 
 pub(super) const CHECK: &str = "\
 Examples:

@@ -2,6 +2,8 @@
 
 // Clippy knows helpers of tests, which may unwrap, by `cfg(test)`.
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
 mod batch;
 #[cfg(test)]
 mod beside;
@@ -21,6 +23,8 @@ mod ending;
 mod faults;
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod health;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
