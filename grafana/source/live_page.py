@@ -43,19 +43,21 @@ STATES = {
     4: ("… silent, not ended", WARN),
 }
 
+# A value for each run, which is named by its id; at most 20 of them.
+EACH_ROW = {"calcs": ["lastNotNull"], "fields": "", "values": True, "limit": 20}
 HEAD = [
     panel("stat", "State", "Is it still running? Silent: not ended, and no report for two minutes (machine down, testwire killed, or Loki "
-          "not reachable from there). One value for each run that the filters let through.", 4, 5, [instant("A", STATE, "{{run_id}}")],
+          "not reachable from there). One value for each run that the filters let through.", 4, 5, [instant("A", STATE)],
           "Widen the range, or pick a run on the dashboard runs", "none",
           defaults={"mappings": mapping(STATES), "thresholds": steps(QUIET), "color": {"mode": "thresholds"}},
           options={"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "textMode": "value_and_name",
-                   "wideLayout": True, "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}),
+                   "wideLayout": True, "reduceOptions": EACH_ROW}),
     panel("bargauge", "Progress", "How far is it? Tests with a result, as a share of those planned; one bar for each run.", 8, 5,
-          [instant("A", f"{of_run('done')} / ({of_run('planned')} > 0)", "{{run_id}}")],
+          [instant("A", f"{of_run('done')} / ({of_run('planned')} > 0)")],
           "Nothing planned yet: the runner has not said how many tests there are.", "percentunit",
           defaults={"min": 0, "max": 1, "color": {"mode": "continuous-BlPu"}},
           options={"displayMode": "lcd", "orientation": "horizontal", "showUnfilled": True, "minVizHeight": 10, "minVizWidth": 0,
-                   "valueMode": "text", "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}),
+                   "valueMode": "text", "reduceOptions": EACH_ROW}),
     stat("Done of planned", "Tests with a result, and tests that the runner has announced.", 4,
          [instant("A", total("done"), "done"), instant("B", total("planned"), "planned")], NO_RUN, height=5, text="value_and_name"),
     stat("Time", "How long has it been running, as of its last report, and how long will it still take? The estimate comes from the "

@@ -68,7 +68,8 @@ HISTORY = panel(
 
 DURATION = graph(
     "Duration", "Is it getting slower? Each of the newest 1,000 results, and what was expected from those before it.", 14, 8,
-    [lines("A", f"{RESULTS} | keep duration_ms, expected_ms | line_format ``")], NONE, "ms",
+    [lines("A", f"{RESULTS} | duration_ms!=`` | label_format expected_ms=`{{{{ or .expected_ms .duration_ms }}}}` "
+           "| keep duration_ms, expected_ms | line_format ``")], NONE, "ms",
     overrides=[override("duration_ms", displayName="took", color=fixed(CALM)),
                override("expected_ms", displayName="usual", color=fixed("#8e8e8e"), custom__lineStyle={"fill": "dash", "dash": [8, 4]},
                         custom__showPoints="never")],
