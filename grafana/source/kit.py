@@ -291,11 +291,11 @@ def line_table(title, description, width, height, query, no_value, columns, grou
         {"id": "filterFieldsByName", "options": {"include": {"names": fields}}},
     ]
     counted = ("count", "distinctCount")
-    numbers = [{"targetField": c["field"], "destinationType": "number"} for c in columns
-               if c["number"] and c["agg"] not in counted and c["field"] != "Time"]
+    names = dict.fromkeys(c["field"] for c in columns if c["number"] and c["agg"] not in counted and c["field"] != "Time")
+    numbers = [{"targetField": name, "destinationType": "number"} for name in names]
     if numbers:
         # Grafana 9.4 fails on numbers that some rows lack.
-        given = [f'{n["targetField"]}=`{{{{ or .{n["targetField"]} "{ABSENT.get(n["targetField"], "0")}" }}}}`' for n in numbers]
+        given = [f'{name}=`{{{{ or .{name} "{ABSENT.get(name, "0")}" }}}}`' for name in names]
         query = {**query, "expr": f'{query["expr"]} | label_format {", ".join(given)}'}
         changes.append({"id": "convertFieldType", "options": {"fields": {}, "conversions": numbers}})
     made = {c["name"]: c["field"] if c["name"] in group or not group else f"{c['field']} ({c['agg']})" for c in columns}
