@@ -43,16 +43,16 @@ STATES = {
     4: ("… silent, not ended", WARN),
 }
 
-# A value for each run, which is named by its id; at most 20 of them.
-EACH_ROW = {"calcs": ["lastNotNull"], "fields": "", "values": True, "limit": 20}
+# A value for each run, which is named by its id; more of them are too small to read, and are in the table side by side.
+EACH_ROW = {"calcs": ["lastNotNull"], "fields": "", "values": True, "limit": 6}
 HEAD = [
     panel("stat", "State", "Is it still running? Silent: not ended, and no report for two minutes (machine down, testwire killed, or Loki "
-          "not reachable from there). One value for each run that the filters let through.", 4, 5, [instant("A", STATE)],
+          "not reachable from there). One value for each run that the filters let through, at most 6; all are in the table side by side.", 5, 5, [instant("A", STATE)],
           "Widen the range, or pick a run on the dashboard runs", "none",
           defaults={"mappings": mapping(STATES), "thresholds": steps(QUIET), "color": {"mode": "thresholds"}},
           options={"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "textMode": "value_and_name",
                    "wideLayout": True, "reduceOptions": EACH_ROW}),
-    panel("bargauge", "Progress", "How far is it? Tests with a result, as a share of those planned; one bar for each run.", 8, 5,
+    panel("bargauge", "Progress", "How far is it? Tests with a result, as a share of those planned; one bar for each run, at most 6.", 7, 5,
           [instant("A", f"{of_run('done')} / ({of_run('planned')} > 0)")],
           "Nothing planned yet: the runner has not said how many tests there are.", "percentunit",
           defaults={"min": 0, "max": 1, "color": {"mode": "continuous-BlPu"}},
@@ -179,10 +179,10 @@ LOG = logs("Log", "What was written? Lines of the run, newest first, at most 1,0
 SIDE_BY_SIDE = value_table(
     "Side by side", "How do the runs compare that the filters let through? A row for each; shards are summed up. Click a run to see it alone.",
     14, 8, refs([f"{of_run('done')} / ({of_run('planned')} > 0)", of_run("passed"), f"{of_run('failed')} + on (run_id) {of_run('errored')}",
-                 of_run("running"), of_run("elapsed_ms", "max")]), NO_RUN, [
+                 of_run("running"), of_run("elapsed_ms", "max"), STATE]), NO_RUN, [
         column("run_id", "Run", 215, links=[("Only this run", page("live", *CHOSEN, RUN_OF_ROW))]),
-        column("Value #A", "Progress", 150, gauge=True), column("Value #B", "Passed", 75),
-        column("Value #C", "Failing", 75, color=SOME_BROKEN), column("Value #D", "Running", 80), column("Value #E", "Elapsed", 90, "ms"),
+        column("Value #F", "State", 150, words=STATES), column("Value #A", "Progress", 150, gauge=True),
+        column("Value #B", "Passed", 75), column("Value #C", "Failing", 75, color=SOME_BROKEN), column("Value #D", "Running", 80), column("Value #E", "Elapsed", 90, "ms"),
         hidden("Time"),
     ])
 
