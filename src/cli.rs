@@ -283,18 +283,8 @@ where
             Invocation::Run { settings: load(&typed)?, command, no_inject, tails }
         }
         Command::Batch(args) => {
-            let batch = Batch {
-                timeout: args.timeout(),
-                files: args.files,
-                workers: args.workers.map(usize::from),
-                user: args.asker,
-                retry: args.retry,
-                memory: args.memory.map(|memory| memory.0),
-                fail_fast: args.fail_fast,
-                command: args.command,
-                resume: args.resume,
-            };
-            Invocation::Batch { settings: load(&args.typed.0)?, batch: Box::new(batch) }
+            let settings = load(&args.typed.0)?;
+            Invocation::Batch { settings, batch: Box::new(args.batch()) }
         }
         Command::BatchGuard { mark } => Invocation::BatchGuard { mark },
         Command::Pipe(PipeArgs { format, tee, no_fail, explain, typed }) => {

@@ -84,6 +84,8 @@ pub struct Settings {
     pub linger: Duration,
     /// How long an ending process waits for Loki.
     pub drain_timeout: Duration,
+    /// How often the process tells Loki how its delivery goes; 0: never.
+    pub health_every: Duration,
     /// The daemon.
     pub listen: Listen,
     /// The logs that are followed.

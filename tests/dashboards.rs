@@ -332,7 +332,9 @@ fn unknown_names(expr: &str) -> Found {
             Token::Word(_) if matches!(next, Some(Token::Word("by" | "without"))) => {}
             Token::Word(word) => {
                 let label = names::label::ALL.contains(word);
-                let metadata = names::meta::ALL.contains(word) || counters.contains(word) || own.contains(word);
+                let health = names::meta::health::ALL.contains(word);
+                let metadata =
+                    health || names::meta::ALL.contains(word) || counters.contains(word) || own.contains(word);
                 expect(&mut found, label || metadata, format!("unknown name {word}"));
                 expect(
                     &mut found,

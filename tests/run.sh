@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All tests, on a fresh machine too: bash tests/run.sh
 #
-# Needs cargo, Go, Python 3, Node 20.19 or newer with npm, and script (util-linux); in CI (CI is set) apt-get brings what is missing
-# of the last four, but for a Node that is too old. The
+# Needs cargo, Go, Python 3, Node 20.19 or newer with npm, script (util-linux), prove (Perl) and ctest (CMake); in CI (CI is set)
+# apt-get brings what is missing of all but cargo, and but for a Node that is too old. The
 # runners that the tests drive go into a venv, and Loki is built once (LOKI_URL, LOKI_BIN or a loki on the PATH saves that);
 # both are kept in the target directory until what is pinned changes. Nothing is skipped: what cannot be run fails.
 # The listeners run with the newest runners only; tests/listeners/README.md says how to run them with older ones.
@@ -35,6 +35,8 @@ have_node() {
     npm --version && node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)'
 }
 have_script() { script -qec true /dev/null; }
+have_prove() { prove --version; }
+have_ctest() { ctest --version; }
 
 # need CHECK WHAT PACKAGES HINT
 need() {
@@ -50,6 +52,8 @@ need have_python "Python 3 with venv" "python3 python3-venv" "install python3 an
 
 need have_node "Node 20.19 or newer with npm" "nodejs npm" "install Node from https://nodejs.org"
 need have_script "script of util-linux" bsdutils "install util-linux"
+need have_prove "prove of Perl" perl "install perl"
+need have_ctest "ctest of CMake" cmake "install cmake"
 
 step "runners of tests/requirements.txt"
 venv=$target/venv

@@ -255,6 +255,10 @@ def _column_override(c):
     return override(c["name"], **shown)
 
 
+# Else a cell without a value shows the words of the empty panel.
+EMPTY_CELLS = {"matcher": {"id": "byRegexp", "options": ".*"}, "properties": [{"id": "noValue", "value": "–"}]}
+
+
 def table(title, description, width, height, queries, no_value, columns, changes, sort=None, **more):
     """A table with these columns in this order; `changes` are Grafana's transformations that lead to them."""
     options = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"], "fields": ""}}
@@ -262,7 +266,7 @@ def table(title, description, width, height, queries, no_value, columns, changes
         options["sortBy"] = [{"displayName": sort, "desc": True}]
     defaults = {"custom": {"align": "auto", "filterable": False}, **more.pop("defaults", {})}
     return panel("table", title, description, width, height, queries, no_value, "short", defaults=defaults, options=options,
-                 overrides=[_column_override(c) for c in columns], transformations=changes, **more)
+                 overrides=[EMPTY_CELLS, *[_column_override(c) for c in columns]], transformations=changes, **more)
 
 
 def line_table(title, description, width, height, query, no_value, columns, group=(), sort=None, keep=None, **more):

@@ -1,10 +1,10 @@
 //! What is typed of a batch.
 
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use clap::Args;
 
+use super::invocation::Batch;
 use super::typed::BatchTyped;
 use crate::config::Name;
 use crate::config::value::{Bytes, Period};
@@ -44,8 +44,18 @@ pub(super) struct BatchArgs {
 }
 
 impl BatchArgs {
-    /// How long a file may take.
-    pub(super) fn timeout(&self) -> Option<Duration> {
-        self.timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero())
+    /// What was typed, without the settings.
+    pub(super) fn batch(self) -> Batch {
+        Batch {
+            files: self.files,
+            workers: self.workers.map(usize::from),
+            user: self.asker,
+            retry: self.retry,
+            timeout: self.timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero()),
+            memory: self.memory.map(|memory| memory.0),
+            fail_fast: self.fail_fast,
+            command: self.command,
+            resume: self.resume,
+        }
     }
 }

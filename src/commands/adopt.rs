@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::events_file::{self, Found};
 use super::history::Earlier;
+use super::pulse::Watched;
 use super::runs_kept;
 use super::shipping::{client, ship_settings, spool_settings};
 use super::totals::Totals;
@@ -65,21 +66,23 @@ pub(super) struct Delivered {
 }
 
 impl Adoption {
-    /// Begins, on a thread of its own: a long event file must not hold up the command.
+    /// Begins, on a thread of its own: a long event file must not hold up the command. What is taken over is `watched`.
     ///
     /// # Errors
     /// If the HTTP client cannot be made.
-    pub(super) fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
+    pub(super) fn start(settings: &Settings, limits: &Limits, watched: &Watched) -> Result<Self, Failure> {
         let client = client(settings)?;
         let earlier = Earlier::of_dead(settings);
         let (sender, found) = mpsc::channel();
         let state_dir = settings.state_dir.clone();
         let (runtime, settings, limits) = (Handle::current(), settings.clone(), limits.clone());
+        let watched = watched.clone();
         let thread = std::thread::spawn(move || {
             let _runtime = runtime.enter();
             for name in names(&settings) {
                 match take_over(&name, &settings, &limits, &client, &earlier) {
                     Ok(Some(adopted)) => {
+                        watched.add(&adopted.queue, adopted.shipper.stats());
                         if sender.send(adopted).is_err() {
                             return 0;
                         }
@@ -93,6 +96,7 @@ impl Adoption {
                 let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
                 let shipper =
                     Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship_settings(&settings, &limits));
+                watched.add(&queue, shipper.stats());
                 if sender.send(Adopted { queue, shipper }).is_err() {
                     break;
                 }

@@ -190,6 +190,11 @@ impl Server {
     /// Begins to start test runs that wait, until the end.
     fn begin_testruns(&self) {
         if let Some(testruns) = &self.testruns {
+            if testruns.runs_as_root() {
+                tracing::warn!(
+                    "test runs that clients order have root's rights; `user` of [testruns] names another account"
+                );
+            }
             tokio::spawn(Arc::clone(testruns).work(self.stop.subscribe()));
         }
     }

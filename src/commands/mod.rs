@@ -14,6 +14,7 @@ mod history;
 pub mod import;
 pub mod listen;
 pub mod pipe;
+mod pulse;
 pub mod run;
 pub mod runs;
 mod runs_kept;

@@ -52,6 +52,7 @@ impl Settings {
             fsync: from.value::<Switch>(&setting::FSYNC)?.0,
             linger: from.value_if(&setting::LINGER, at_most_a_minute, "a duration of at most 1m")?.0,
             drain_timeout: from.value::<Period>(&setting::DRAIN_TIMEOUT)?.0,
+            health_every: from.value::<Period>(&setting::HEALTH_EVERY)?.0,
             listen: listen::listen(&mut from)?,
             tails: file.map(File::tails).transpose()?.unwrap_or_default(),
             history: history::history(&mut from)?,

@@ -301,6 +301,17 @@ pub const DRAIN_TIMEOUT: Setting = Setting {
     more: "What is left then stays on disk, and the next start delivers it.",
 };
 
+/// Own figures.
+pub const HEALTH_EVERY: Setting = Setting {
+    name: "health-every",
+    kind: Kind::One,
+    value: "TIME",
+    preset: Preset::Value("10s"),
+    group: DELIVERY,
+    help: "How often a process tells Loki how its delivery goes; 0s: never",
+    more: "The dashboard `forwarder` shows it. It is told while something changes, and when the process ends.",
+};
+
 /// Grafana.
 pub const GRAFANA_URL: Setting = Setting {
     name: "grafana-url",
@@ -380,6 +391,7 @@ pub const ALL: &[&Setting] = &[
     &FSYNC,
     &LINGER,
     &DRAIN_TIMEOUT,
+    &HEALTH_EVERY,
     &LISTEN,
     &TOKEN_FILE,
     &ALLOW_OPEN,

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::Normalizer;
 use super::render::Pairs;
 use super::text::push_duration;
 use super::write::key;
+use super::{Normalizer, configuration};
 use crate::event::{Level, Note, RunStatus, Timestamp};
 use crate::loki::entry::EntrySink;
 use crate::names::{kind, meta};
@@ -63,8 +63,10 @@ impl Normalizer {
             RunStatus::Passed => "info",
             RunStatus::Failed | RunStatus::Aborted => "error",
         };
+        let configuration = configuration(&info.metadata);
         let mut pairs = Pairs::new(level);
         pairs.push(meta::HOST, &info.host);
+        pairs.push(meta::CONFIGURATION, &configuration);
         for (name, value) in &info.metadata {
             pairs.push(name, value);
         }

@@ -3,6 +3,7 @@
 //! Pure: no I/O and no clock. Time is an argument: the wall clock for live input, the events' own for old files.
 
 mod changes;
+mod configuration;
 mod counters;
 mod end;
 mod fit;
@@ -34,6 +35,7 @@ pub use snapshot::{OpenTest, Snapshot};
 pub use text::{MAX_LINE, longest_line, pieces};
 
 use changes::Changes;
+use configuration::configuration;
 use hung::Watch;
 use pace::Pace;
 use parts::Parts;

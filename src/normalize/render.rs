@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::text::{after_first_line, first_line, millis, push_duration, word};
 use super::write::{StreamKey, key};
-use super::{Normalizer, RunInfo, borrowed, changes, level_of, signature};
+use super::{Normalizer, RunInfo, borrowed, changes, configuration, level_of, signature};
 use crate::event::{
     Note, RunFinished, RunStarted, RunStatus, Status, StepFinished, SuiteFinished, SuiteStarted, TestFinished, TestRef,
     TestStarted, Timestamp,
@@ -271,6 +271,9 @@ impl Normalizer {
             (judged.expected.map(millis).unwrap_or_default(), judged.slower_by.map(millis).unwrap_or_default());
         let flips = if judged.flaky_score > 0 { judged.flaky_score.to_string() } else { String::new() };
         let millis = end.duration.map(millis).unwrap_or_default();
+        // Of results as they should be there are many, and each pair makes all queries slower.
+        let is_expected = matches!(end.status, Status::Passed | Status::Skipped | Status::Xfailed);
+        let configuration = if is_expected { String::new() } else { configuration(&self.info.metadata) };
         let mut pairs = Pairs::new(level_of(end.status));
         pairs.push(meta::TEST, &end.test.id);
         pairs.push(meta::SUITE, &end.test.suite);
@@ -289,6 +292,7 @@ impl Normalizer {
         pairs.push(meta::HUNG, if end.was_hung { "false" } else { "" });
         pairs.push(meta::EXIT_CODE, end.exit_code);
         pairs.push(meta::KNOWN, if is_known { "true" } else { "" });
+        pairs.push(meta::CONFIGURATION, &configuration);
         self.write(key(kind::TEST, end.status.as_str()), time, &line, &mut pairs, out);
         self.line = line;
     }

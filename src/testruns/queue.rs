@@ -33,6 +33,9 @@ pub(super) struct Runs {
     last: u64,
 }
 
+/// What was sent along, file by file.
+type Contents = Vec<Vec<u8>>;
+
 /// A page of runs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -60,6 +63,11 @@ impl Queue {
     /// Most bytes that may be sent along; `None`: nothing may.
     pub fn max_upload(&self) -> Option<u64> {
         self.rules.uploads.then_some(self.rules.max_upload)
+    }
+
+    /// True if tests can do everything on this machine.
+    pub fn runs_as_root(&self) -> bool {
+        self.launch.account.is_none() && rustix::process::geteuid().is_root()
     }
 
     /// Most files of a run.
@@ -124,7 +132,7 @@ impl Queue {
     }
 
     /// Names of the files, and contents of those that were sent along.
-    fn files(&self, files: Files) -> Result<(Vec<String>, Option<Vec<Vec<u8>>>), Refused> {
+    fn files(&self, files: Files) -> Result<(Vec<String>, Option<Contents>), Refused> {
         let (most, count) = match &files {
             Files::Named(names) => (self.rules.max_files, names.len()),
             Files::Sent(_) if !self.rules.uploads => return Err(Refused::Uploads),

@@ -360,7 +360,11 @@ fn tests_run_as_the_configured_user_or_not_at_all() {
         command.env_clear().env("PATH", std::env::var("PATH").unwrap()).env("TESTWIRE_TOKEN", TOKEN);
         command
     };
-    // A directory for temporary files is its owner's alone.
+    let allow = |path: &Path, mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(place.directory.path(), 0o700);
     let done = listens().output().unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(3), "{said}");
@@ -369,12 +373,8 @@ fn tests_run_as_the_configured_user_or_not_at_all() {
         return;
     }
     assert!(said.contains("nobody cannot read") && said.contains("hint: "), "{said}");
-    let open = |path: &Path| {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    open(place.directory.path());
-    open(&place.path("tests"));
+    allow(place.directory.path(), 0o755);
+    allow(&place.path("tests"), 0o755);
     let reachable = Path::new(env!("CARGO_BIN_EXE_testwire")).ancestors().skip(1).all(|above| {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::metadata(above).unwrap().permissions().mode() & 0o001 != 0

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::adopt::Adoption;
+use super::pulse::Watched;
 use super::session::{Ends, Opened, run_info};
 use super::shipping::{eprint_line, limits};
 use super::status_line::{StatusLine, seconds};
@@ -121,7 +122,7 @@ async fn resume(settings: &Settings, options: &Options, shard: &str) -> Result<E
     }
     // The run of the process that is gone gets its end before it goes on.
     if settings.output == Output::Loki {
-        Adoption::start(settings, &limits(settings).await)?.end_runs().await;
+        Adoption::start(settings, &limits(settings).await, &Watched::default())?.end_runs().await;
     }
     files.retain(|_, line| line.state != State::Created);
     let lost: Vec<Line> = files

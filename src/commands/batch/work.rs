@@ -423,8 +423,9 @@ fn feeds(plan: &Injection, argv: &[std::ffi::OsString], out: OwnedFd, err: Owned
             let [err_handler, out_handler] = cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder));
             vec![kept(err, err_handler), kept(out, out_handler)]
         }
+        // Reports are not watched for: files that run side by side would find each other's.
         Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
-            vec![kept(err, plain_err), kept(out, of_stdout(plan.channel))]
+            vec![kept(out, of_stdout(plan.channel)), kept(err, plain_err)]
         }
     }
 }

@@ -47,8 +47,6 @@ pub(super) fn queue(settings: &Settings) -> Result<Option<Arc<Queue>>, Failure> 
         for (name, value) in [("HOME", home), ("USER", &account.name), ("LOGNAME", &account.name)] {
             environment.insert(name.into(), value.into());
         }
-    } else if rustix::process::geteuid().is_root() {
-        tracing::warn!("test runs that clients order are executed as root; `user` of [testruns] names another account");
     }
     let launch = Launch {
         program: std::env::current_exe()
@@ -109,7 +107,9 @@ fn environment(settings: &Settings, table: &Testruns) -> BTreeMap<OsString, OsSt
     let mut environment: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
     for shown in &settings.shown {
         let (Some(setting), Some(value)) = (setting::named(shown.name), &shown.value) else { continue };
-        if !matches!(shown.origin, Origin::Flag | Origin::Env(_)) || OWN.contains(&shown.name) {
+        // The project would else follow from the directory of tests.
+        let is_said = matches!(shown.origin, Origin::Flag | Origin::Env(_)) || shown.name == setting::PROJECT.name;
+        if !is_said || OWN.contains(&shown.name) {
             continue;
         }
         match setting.kind {

@@ -1,6 +1,7 @@
 //! The panels of the dashboards: each query is asked of a real Loki with its variables filled in, and compared with what is
 //! known of the runs in it.
 
+mod more;
 mod replayed;
 mod samples;
 mod seed;
@@ -15,7 +16,7 @@ use crate::dashboards::{self as panels, Answer, Line, Query, Range, Series, Vars
 use crate::loki::Loki;
 
 /// Dashboards whose every query some test here compares with a truth.
-const CHECKED: &[&str] = &["failures", "live", "runs", "test"];
+const CHECKED: &[&str] = &["failures", "flaky", "forwarder", "live", "logs", "machines", "matrix", "runs", "test"];
 
 /// What a query must return, by panel and letter (`title`, or `title/ref`).
 type Table<'a> = Vec<(&'static str, Want<'a>)>;
