@@ -53,16 +53,16 @@ pub(super) fn jobs(files: &[String], command: Option<&str>) -> Result<Vec<Job>, 
     let mut jobs: Vec<Job> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for file in files.iter().filter(|file| seen.insert(file.as_str())) {
-        let words = match &typed {
-            Some(words) => words.clone(),
-            None => usual(file)?,
-        };
         let about =
             fs::metadata(file).map_err(|e| Failure::new(Exit::Usage, format!("cannot run {file}")).cause(&e))?;
         if about.is_dir() && typed.is_none() {
             let hint = format!("name its files: testwire batch {}/*", file.trim_end_matches('/'));
             return Err(Failure::new(Exit::Usage, format!("{file} is a directory")).hint(hint));
         }
+        let words = match &typed {
+            Some(words) => words.clone(),
+            None => usual(file)?,
+        };
         jobs.push(Job { file: file.clone(), index: jobs.len(), words, prefix: String::new(), attempt: 1 });
     }
     tell_apart(&mut jobs);
