@@ -1,5 +1,5 @@
-//! How long it takes from a test's end to its entry in the answer of a query, through everything: the event file of a
-//! listener or a pipe, testwire, and a real Loki.
+//! How long it takes from a test's end, or a line of a log, to its entry in the answer of a query, through everything: the
+//! event file of a listener, a pipe or a log, testwire, and a real Loki.
 //!
 //! `cargo bench --bench latency` with `LOKI_URL` or `LOKI_BIN`, or a `loki` on the path. Each way has 1,000 events with 10 to
 //! 30 ms between them. An entry's time is that of its event; the other end is when Loki's answer with the entry has come,
@@ -39,7 +39,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     println!("{EVENTS} events a way, ms from event to queryable");
     runtime.block_on(warm_up());
-    for way in ["event file", "pipe"] {
+    for way in ["event file", "pipe", "log"] {
         runtime.block_on(measure(way));
     }
 }
@@ -81,6 +81,15 @@ fn write_to_pipe(mut pipe: impl Write) {
     }
 }
 
+/// The same as lines of a log.
+fn write_to_log(mut log: impl Write) {
+    for number in 0..EVENTS {
+        let time = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        log.write_all(format!("{time} INFO request {number} handled\n").as_bytes()).unwrap();
+        pause();
+    }
+}
+
 async fn measure(way: &str) {
     let loki = Loki::get();
     let scratch = tempfile::tempdir().unwrap();
@@ -88,19 +97,30 @@ async fn measure(way: &str) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testwire"));
     let pytest = scratch.path().join("pytest");
     symlink(std::env::current_exe().unwrap(), &pytest).unwrap();
-    let way_of_events = if way == "pipe" { "pipe" } else { "run" };
-    command.args([way_of_events, "--quiet", "--loki-url", loki.url(), "--project", &project]);
+    let log = scratch.path().join("app.log");
+    let (name, entries) = match way {
+        "pipe" => ("pipe", r#"kind="test",status="passed""#),
+        "log" => ("tail", r#"kind="log""#),
+        _ => ("run", r#"kind="test",status="passed""#),
+    };
+    command.args([name, "--quiet", "--loki-url", loki.url(), "--project", &project]);
     command.arg("--state-dir").arg(scratch.path().join("state"));
-    if way == "pipe" {
-        command.stdin(Stdio::piped());
-    } else {
-        command.arg("--").arg(pytest);
-    }
+    match way {
+        "pipe" => command.stdin(Stdio::piped()),
+        "log" => command.arg(&log),
+        _ => command.arg("--").arg(pytest),
+    };
+    let log = (way == "log").then(|| OpenOptions::new().create(true).append(true).open(log).unwrap());
     let mut testwire = command.spawn().unwrap();
     let writer = testwire.stdin.take().map(|pipe| std::thread::spawn(|| write_to_pipe(pipe)));
-    let seen = watch(loki, &project).await;
+    let writer = writer.or_else(|| log.map(|log| std::thread::spawn(|| write_to_log(log))));
+    let seen = watch(loki, &format!("{{service_name=\"{project}\",{entries}}}")).await;
     if let Some(writer) = writer {
         writer.join().unwrap();
+    }
+    if way == "log" {
+        // It follows until it is ended.
+        testwire.kill().unwrap();
     }
     testwire.wait().unwrap();
     report(way, &seen);
@@ -124,14 +144,14 @@ async fn warm_up() {
 }
 
 /// Asks again and again until every event was seen; nanoseconds from each event's time.
-async fn watch(loki: &Loki, project: &str) -> Vec<i64> {
+async fn watch(loki: &Loki, query: &str) -> Vec<i64> {
     let mut seen = BTreeMap::new();
     let mut last_news = Instant::now();
     while seen.len() < EVENTS && last_news.elapsed() < PATIENCE {
         let (start, end) = (now() - BACK.as_nanos() as i64, now() + 1_000_000_000);
         let mut url = reqwest::Url::parse(&format!("{}/loki/api/v1/query_range", loki.url())).unwrap();
         url.query_pairs_mut()
-            .append_pair("query", &format!("{{service_name=\"{project}\",kind=\"test\",status=\"passed\"}}"))
+            .append_pair("query", query)
             .append_pair("start", &start.to_string())
             .append_pair("end", &end.to_string())
             .append_pair("limit", "1000");

@@ -1,9 +1,11 @@
 //! Load on `testwire listen`: one connection an event, from 200 clients at a time that ask again as soon as they are
-//! answered, and then from clients that come at a fixed rate whatever becomes of the others. On loopback, 60 s each. Prints
-//! events/s, the times of the answers, memory, the processor time of the threads, and whether every event came out.
+//! answered, and then from clients that come at a fixed rate whatever becomes of the others. Each runs tests, one after the
+//! other: a start, a line of output, an end. On loopback, 60 s each. Prints events/s, the times of the answers, memory, the
+//! processor time of the threads, and whether every event came out.
 //!
 //! `LOKI_URL` names a real Loki; then `testwire audit` proves for each run that nothing is missing or doubled. Else a
-//! server takes everything. `LISTEN_SECONDS` and `LISTEN_RATE` (events/s of the second part, 5000) change the load.
+//! server takes everything. `LISTEN_SECONDS` and `LISTEN_RATE` (events/s of the second part, 5000) change the load;
+//! `LISTEN_PARTS=open` or `closed` leaves out the other part.
 #![expect(clippy::unwrap_used, reason = "a bench ends by panicking")]
 
 use std::collections::BTreeMap;
@@ -127,13 +129,11 @@ impl Drop for Daemon {
 struct Seen {
     times: Mutex<Vec<Duration>>,
     failed: AtomicU64,
-    sent: AtomicU64,
 }
 
 impl Seen {
-    /// Posts an event. `since`: when it should have been posted.
-    async fn post(&self, address: SocketAddr, part: &str, client: u64, since: Instant) {
-        let number = self.sent.fetch_add(1, Relaxed);
+    /// Posts an event, the `number`th of this client. `since`: when it should have been posted.
+    async fn post(&self, address: SocketAddr, part: &str, (client, number): (u64, u64), since: Instant) {
         match post(address, part, client, number).await {
             Ok(204) => self.times.lock().unwrap().push(since.elapsed()),
             other => {
@@ -183,11 +183,17 @@ async fn measure() {
     let duration = Duration::from_secs(number("LISTEN_SECONDS", SECONDS));
     // Ids that no earlier bench gave to the same Loki.
     let stamp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let parts = [format!("closed-{stamp}"), format!("open-{stamp}")];
-    let mut events = closed(&daemon, &parts[0], duration).await;
-    daemon.print_costs(duration);
-    events += open(&daemon, &parts[1], duration).await;
-    daemon.print_costs(duration);
+    let wanted = std::env::var("LISTEN_PARTS").unwrap_or_else(|_| "closed, open".into());
+    let (mut events, mut parts) = (0, Vec::new());
+    for kind in ["closed", "open"].into_iter().filter(|kind| wanted.contains(kind)) {
+        let part = format!("{kind}-{stamp}");
+        events += match kind {
+            "closed" => closed(&daemon, &part, duration).await,
+            _ => open(&daemon, &part, duration).await,
+        };
+        daemon.print_costs(duration);
+        parts.push(part);
+    }
     // The end of each test, and some of the runs.
     let waited = Instant::now();
     let mut pushed = 0;
@@ -209,8 +215,11 @@ async fn closed(daemon: &Daemon, part: &str, duration: Duration) -> u64 {
         .map(|client| {
             let (seen, part) = (Arc::clone(&seen), part.to_owned());
             tokio::spawn(async move {
-                while begun.elapsed() < duration {
-                    seen.post(address, &part, client, Instant::now()).await;
+                for number in 0.. {
+                    if begun.elapsed() >= duration {
+                        break;
+                    }
+                    seen.post(address, &part, (client, number), Instant::now()).await;
                 }
             })
         })
@@ -235,7 +244,7 @@ async fn open(daemon: &Daemon, part: &str, duration: Duration) -> u64 {
             let slot = Arc::clone(&slots).acquire_owned().await.unwrap();
             let (seen, part) = (Arc::clone(&seen), part.to_owned());
             tokio::spawn(async move {
-                seen.post(address, &part, came % CLIENTS, since).await;
+                seen.post(address, &part, (came % CLIENTS, came / CLIENTS), since).await;
                 drop(slot);
             });
             came += 1;
@@ -246,10 +255,12 @@ async fn open(daemon: &Daemon, part: &str, duration: Duration) -> u64 {
 }
 
 async fn post(address: SocketAddr, part: &str, client: u64, number: u64) -> std::io::Result<u16> {
-    let body = format!(
-        "{{\"event\":\"test_finished\",\"test\":\"suite.test_{number}\",\"suite\":\"suite\",\"worker\":\"w{client}\",\
-         \"status\":\"passed\",\"duration_ms\":12.5}}\n"
-    );
+    let test = format!("\"test\":\"suite.of_{client}.test_{}\"", number / 3);
+    let body = match number % 3 {
+        0 => format!("{{\"event\":\"test_started\",{test},\"suite\":\"suite\",\"worker\":\"w{client}\"}}\n"),
+        1 => format!("{{\"event\":\"log\",{test},\"source\":\"stdout\",\"text\":\"order {number} was taken\"}}\n"),
+        _ => format!("{{\"event\":\"test_finished\",{test},\"status\":\"passed\",\"duration_ms\":12.5}}\n"),
+    };
     let path = format!("/v1/events?run_id={part}-{}", client % RUNS);
     let reply = ask(
         address,

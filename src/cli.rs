@@ -10,133 +10,18 @@ use crate::config::{Begin, Env, Place, Settings, TailSource, Typed};
 use crate::decode::Format;
 use crate::exit::Failure;
 
+mod batch;
+mod dashboards;
 mod examples;
+mod invocation;
 mod tail;
 mod typed;
 
+use batch::BatchArgs;
+pub use dashboards::Dashboards;
+pub use invocation::{Batch, Invocation};
 use tail::{Further, TailArgs};
 use typed::ListenTyped;
-
-/// What testwire shall do.
-#[derive(Debug)]
-pub enum Invocation {
-    /// Run a test command and ship what it does.
-    Run {
-        /// Settings.
-        settings: Box<Settings>,
-        /// The command and its arguments; not empty.
-        command: Vec<OsString>,
-        /// Run it as it is.
-        no_inject: bool,
-        /// Logs to follow meanwhile.
-        tails: Vec<TailSource>,
-    },
-    /// Ship events from stdin.
-    Pipe {
-        /// Settings.
-        settings: Box<Settings>,
-        /// Format of stdin; `None`: found out from its first lines.
-        format: Option<Format>,
-        /// Copy stdin to stdout.
-        tee: bool,
-        /// End with 0 although the run failed.
-        no_fail: bool,
-        /// Say what stdin is taken for.
-        explain: bool,
-    },
-    /// Take events over HTTP until stopped.
-    Listen {
-        /// Settings.
-        settings: Box<Settings>,
-        /// Only ask the daemon at the address whether it takes events.
-        health: bool,
-    },
-    /// Follow log files until stopped.
-    Tail {
-        /// Settings.
-        settings: Box<Settings>,
-        /// What was typed; empty: what the file of settings says.
-        tails: Vec<TailSource>,
-    },
-    /// Play a run.
-    Demo {
-        /// Settings.
-        settings: Box<Settings>,
-    },
-    /// Write the dashboards into a directory.
-    DashboardsExport {
-        /// Made if it is not there.
-        directory: PathBuf,
-    },
-    /// Check settings and Loki.
-    Check {
-        /// Settings.
-        settings: Box<Settings>,
-        /// Print every value and its origin, and look no further.
-        config: bool,
-    },
-    /// Prove that a run is in Loki.
-    Audit {
-        /// Settings.
-        settings: Box<Settings>,
-        /// The run.
-        run: String,
-        /// How many days back to look.
-        days: u16,
-    },
-    /// List the runs in Loki.
-    Runs {
-        /// Settings.
-        settings: Box<Settings>,
-        /// How many days back to look.
-        days: u16,
-        /// At most so many.
-        most: u16,
-        /// As JSON.
-        json: bool,
-    },
-    /// Compare two runs in Loki.
-    Diff {
-        /// Settings.
-        settings: Box<Settings>,
-        /// Ids of the run before and the one after; of the latter alone, or of none.
-        runs: Vec<String>,
-        /// How many days back to look.
-        days: u16,
-        /// As JSON.
-        json: bool,
-    },
-    /// Ship finished reports, or refused entries again.
-    Import {
-        /// Settings.
-        settings: Box<Settings>,
-        /// Files, patterns and directories; at least one.
-        files: Vec<PathBuf>,
-        /// Format of all of them; `None`: found out.
-        format: Option<Format>,
-        /// Ship what appears in this directory, until stopped.
-        watch: Option<PathBuf>,
-        /// Say what each file is taken for.
-        explain: bool,
-    },
-    /// Deliver what dead processes left.
-    Flush {
-        /// Settings.
-        settings: Box<Settings>,
-    },
-    /// Say what waits in the spool.
-    Status {
-        /// Settings.
-        settings: Box<Settings>,
-        /// As JSON.
-        json: bool,
-    },
-    /// Print a completion script.
-    Completions {
-        /// For this shell.
-        shell: clap_complete::Shell,
-    },
-}
 
 /// Turns any test runner's events and logs into labelled Grafana Loki streams, live.
 ///
@@ -172,6 +57,20 @@ enum Command {
         /// The test command and its arguments, behind `--`
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,
+    },
+    /// Run many test files on several workers, as one run
+    ///
+    /// Each file is run in a process group of its own: by its kind (pytest for test_*.py and *_test.py, robot for *.robot, python3,
+    /// sh, bats and node --test for what they read, anything executable by itself) or by --command. What takes longest begins
+    /// first, as far as earlier runs are known. A file that crashes or takes too long costs only itself. SIGTERM and Ctrl-C end
+    /// all files, a second one kills them, and none outlives testwire, even if it is killed.
+    #[command(after_long_help = examples::BATCH, after_help = examples::MORE)]
+    Batch(Box<BatchArgs>),
+    /// Ends what is left of a batch whose testwire is gone
+    #[command(hide = true, name = "batch-guard", after_help = examples::BATCH_GUARD)]
+    BatchGuard {
+        /// Marks the processes of the batch
+        mark: String,
     },
     /// Ship test events that arrive on stdin
     ///
@@ -213,7 +112,7 @@ enum Command {
     #[command(after_help = examples::DASHBOARDS, arg_required_else_help = true)]
     Dashboards {
         #[command(subcommand)]
-        command: Dashboards,
+        command: dashboards::Command,
     },
     /// Check the settings, and whether Loki answers
     #[command(after_long_help = examples::CHECK, after_help = examples::MORE)]
@@ -339,17 +238,6 @@ struct PipeArgs {
     typed: Typed,
 }
 
-#[derive(Debug, Subcommand)]
-enum Dashboards {
-    /// Write the dashboards into a directory, as JSON
-    #[command(after_help = examples::DASHBOARDS)]
-    Export {
-        /// Directory; made if it is not there
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-    },
-}
-
 /// Reads the command line, the environment and the file of settings. Help, version and a wrong command line are printed
 /// here, and end the process with 0 or 2.
 ///
@@ -394,6 +282,11 @@ where
             let tails = tails.chain(further.tails(place)?).collect();
             Invocation::Run { settings: load(&typed)?, command, no_inject, tails }
         }
+        Command::Batch(args) => {
+            let settings = load(&args.typed.0)?;
+            Invocation::Batch { settings, batch: Box::new(args.batch()) }
+        }
+        Command::BatchGuard { mark } => Invocation::BatchGuard { mark },
         Command::Pipe(PipeArgs { format, tee, no_fail, explain, typed }) => {
             Invocation::Pipe { settings: load(&typed)?, format, tee, no_fail, explain }
         }
@@ -404,7 +297,7 @@ where
         }
         Command::Tail(args) => Invocation::Tail { tails: args.tails(place)?, settings: load(&args.typed)? },
         Command::Demo { typed } => Invocation::Demo { settings: load(&typed)? },
-        Command::Dashboards { command: Dashboards::Export { directory } } => Invocation::DashboardsExport { directory },
+        Command::Dashboards { command } => Invocation::Dashboards(command.resolve(load)?),
         Command::Check { config, typed } => Invocation::Check { settings: load(&typed)?, config },
         Command::Audit { run, days, typed } => Invocation::Audit { settings: load(&typed)?, run, days },
         Command::Runs { days, most, json, typed } => Invocation::Runs { settings: load(&typed)?, days, most, json },

@@ -25,6 +25,7 @@ mod resolve;
 pub mod secret;
 pub mod setting;
 pub mod tail;
+pub mod testruns;
 pub mod value;
 pub mod zone;
 
@@ -34,6 +35,7 @@ pub use file::File;
 pub use place::Place;
 pub use secret::Auth;
 pub use tail::{Begin, Encoding, Multiline, TailSource};
+pub use testruns::Testruns;
 pub use value::{Attribute, BaseUrl, Bytes, Name, Tenant};
 pub use zone::Zone;
 
@@ -49,6 +51,8 @@ pub const BEARER_TOKEN_ENV: &str = "TESTWIRE_BEARER_TOKEN";
 
 /// Holds the token that clients of `listen` must show.
 pub const TOKEN_ENV: &str = "TESTWIRE_TOKEN";
+/// Holds the token for Grafana.
+pub const GRAFANA_TOKEN_ENV: &str = "TESTWIRE_GRAFANA_TOKEN";
 
 /// Settings as typed: texts by setting, not looked at yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub struct Settings {
     pub run: RunIdentity,
     /// Where Grafana is.
     pub grafana_url: BaseUrl,
+    /// What Grafana wants to see, where it is asked more than whether it is there.
+    pub grafana_token: Option<secret::SecretSource>,
     /// Directory of spool, event files and refused entries; it need not exist yet.
     pub state_dir: PathBuf,
     /// Most bytes in the spool.
@@ -78,6 +84,8 @@ pub struct Settings {
     pub linger: Duration,
     /// How long an ending process waits for Loki.
     pub drain_timeout: Duration,
+    /// How often the process tells Loki how its delivery goes; 0: never.
+    pub health_every: Duration,
     /// The daemon.
     pub listen: Listen,
     /// The logs that are followed.
@@ -119,6 +127,8 @@ pub struct Listen {
     pub attachments_max: u64,
     /// How long attachments are kept.
     pub attachments_age: Duration,
+    /// Test runs that clients may order.
+    pub testruns: Option<Testruns>,
 }
 
 /// What is told beside earlier runs.

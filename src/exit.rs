@@ -79,6 +79,11 @@ impl Failure {
         self
     }
 
+    /// What failed, without the hint.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The exit code that follows.
     pub fn exit(&self) -> Exit {
         self.exit

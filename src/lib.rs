@@ -32,6 +32,7 @@
 //! - [`spool`]: the durable queue: segments, cursor, one writer.
 //! - [`ship`]: spool → batches → pushes → commit; retries, bisection of refused batches, rejected entries.
 //! - [`loki`]: entries, wire messages, one push and what its answer means, queries.
+//! - [`testruns`]: test runs that clients of `listen` order: a queue on disk, and a `testwire batch` for each.
 //! - [`names`]: every label, metadata name and status that leaves the process.
 //! - [`exit`]: exit codes, and how a failure is put into words.
 //!
@@ -59,3 +60,4 @@ pub mod pipeline;
 pub mod ship;
 pub mod source;
 pub mod spool;
+pub mod testruns;

@@ -85,6 +85,8 @@ pub mod source {
     pub const STDERR: &str = "stderr";
     /// The runner's own log messages.
     pub const RUNNER: &str = "runner";
+    /// What testwire says of its own delivery.
+    pub const TESTWIRE: &str = "testwire";
 }
 
 /// Values of the metadata `change`.
@@ -150,6 +152,9 @@ pub mod meta {
     pub const BUILD_URL: &str = "build_url";
     /// Prefix of what `--attr` gave.
     pub const ATTR_PREFIX: &str = "attr_";
+    /// What the run ran on, of those attributes that say it, for people: `ios 17.2 release arm64`. On the end of the run,
+    /// and on results that are not as they should be.
+    pub const CONFIGURATION: &str = "configuration";
     /// How many entries the shard wrote, this one included.
     pub const ENTRIES: &str = "entries";
     /// The event's own time, where the entry's had to be moved into Loki's window.
@@ -247,6 +252,54 @@ pub mod meta {
         ];
     }
 
+    /// How a process delivers: on entries of kind `metric` whose source is [`super::source::TESTWIRE`]. Counts are
+    /// since the start of the process.
+    pub mod health {
+        /// The process.
+        pub const PROCESS: &str = "process";
+        /// Entries in its spool.
+        pub const WAITING: &str = "waiting";
+        /// Their bytes.
+        pub const WAITING_BYTES: &str = "waiting_bytes";
+        /// How long the oldest of them has waited, to 10 s.
+        pub const WAITING_MS: &str = "waiting_ms";
+        /// Part of the spool's cap that they fill, 0 to 1.
+        pub const SPOOL_USED: &str = "spool_used";
+        /// Entries that Loki took.
+        pub const PUSHED: &str = "pushed";
+        /// Their bytes, before compression.
+        pub const PUSHED_BYTES: &str = "pushed_bytes";
+        /// Requests to Loki that were answered or given up.
+        pub const PUSHES: &str = "pushes";
+        /// Those of them that had to be tried again.
+        pub const RETRIES: &str = "retries";
+        /// Entries that Loki refused for good; they are kept in `rejected/`.
+        pub const REJECTED: &str = "rejected";
+        /// Entries that Loki took in each second since the entry before.
+        pub const ENTRIES_PER_S: &str = "entries_per_s";
+        /// Time within which Loki answered half of the pushes since the entry before.
+        pub const ANSWER_MS: &str = "answer_ms";
+        /// The same for 99 of 100.
+        pub const ANSWER_SLOW_MS: &str = "answer_slow_ms";
+
+        /// Every name there is.
+        pub const ALL: &[&str] = &[
+            PROCESS,
+            WAITING,
+            WAITING_BYTES,
+            WAITING_MS,
+            SPOOL_USED,
+            PUSHED,
+            PUSHED_BYTES,
+            PUSHES,
+            RETRIES,
+            REJECTED,
+            ENTRIES_PER_S,
+            ANSWER_MS,
+            ANSWER_SLOW_MS,
+        ];
+    }
+
     /// Every name there is, but those with [`ATTR_PREFIX`].
     pub const ALL: &[&str] = &[
         RUN_ID,
@@ -271,6 +324,7 @@ pub mod meta {
         COMMIT,
         BRANCH,
         BUILD_URL,
+        CONFIGURATION,
         ENTRIES,
         EVENT_TIME,
         EXIT_CODE,

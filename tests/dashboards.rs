@@ -27,8 +27,38 @@ const RULES: &[Rule] = &[
 ];
 
 /// Ids of Grafana's units that the panels use; a misspelt unit would be shown as text behind each number.
-const UNITS: &[&str] = &["none", "short", "ms", "percentunit", "dateTimeAsIso", "dateTimeFromNow"];
-const PANEL_TYPES: &[&str] = &["bargauge", "logs", "stat", "table", "timeseries"];
+const UNITS: &[&str] = &[
+    "none",
+    "short",
+    "string",
+    "ms",
+    "s",
+    "percent",
+    "percentunit",
+    "bytes",
+    "Bps",
+    "cps",
+    "dateTimeAsIso",
+    "dateTimeFromNow",
+    "dateTimeAsLocal",
+];
+/// Those that every Grafana from 9.4 to 13 brings along.
+const PANEL_TYPES: &[&str] = &[
+    "barchart",
+    "bargauge",
+    "gauge",
+    "logs",
+    "piechart",
+    "stat",
+    "state-timeline",
+    "status-history",
+    "table",
+    "text",
+    "timeseries",
+];
+/// Pages that change while one looks at them, and how often they are read anew; others are read when they are opened.
+const REFRESH: &[(&str, &str)] =
+    &[("live", "5s"), ("runs", "10s"), ("machines", "10s"), ("logs", "10s"), ("forwarder", "10s")];
 const DATA_SOURCE: &str = "${loki_datasource}";
 
 fn text(value: &Value) -> &str {
@@ -55,8 +85,8 @@ fn identity(name: &str, dashboard: &Value) -> Found {
     expect(&mut found, dashboard["schemaVersion"] == 39, "schema version 39, which Grafana 9 to 13 read");
     expect(&mut found, dashboard["editable"] == false, "not editable: it comes from a file");
     expect(&mut found, dashboard.get("id").is_none(), "no id: it belongs to one Grafana");
-    let refresh = if name == "live" { "5s" } else { "10s" };
-    expect(&mut found, dashboard["refresh"] == refresh, format!("refresh {refresh}"));
+    let refresh = REFRESH.iter().find(|(live, _)| *live == name).map_or("", |(_, every)| every);
+    expect(&mut found, dashboard["refresh"] == refresh, format!("refresh {refresh:?}"));
     found
 }
 
@@ -89,7 +119,9 @@ fn template_variables(_: &str, dashboard: &Value) -> Found {
         must(text(&variable["description"]).ends_with('.'), "a description");
         must(!text(&variable["name"]).starts_with("__"), "a name of its own");
         // Loki refuses a selector all of whose matchers take the empty string.
-        must(variable["includeAll"] != true || variable["allValue"] == ".+", "All is .+");
+        // Metadata may be absent, so that All of a fixed list may take the empty string, too.
+        let every = variable["allValue"] == ".*" && variable["type"] == "custom";
+        must(variable["includeAll"] != true || variable["allValue"] == ".+" || every, "All is .+");
         must(variable["type"] != "query" || variable["refresh"] == 2, "read anew when the time range changes");
         if variable["type"] == "query" {
             let label = text(&variable["query"]["label"]);
@@ -134,14 +166,17 @@ fn panel_texts(_: &str, dashboard: &Value) -> Found {
         let mut must = |holds, what: &str| expect(&mut found, holds, format!("{title}: {what}"));
         must(!title.is_empty() && titles.insert(title), "a title of its own");
         let description = text(&panel["description"]);
-        must(description.len() > 15 && description.ends_with('.'), "a description");
+        must(description.len() > 15 && description.ends_with(['.', '?']), "a description");
+        must(PANEL_TYPES.contains(&text(&panel["type"])), "a panel type that Grafana brings along");
         let defaults = &panel["fieldConfig"]["defaults"];
+        if panel["type"] == "text" {
+            continue;
+        }
         must(text(&defaults["noValue"]).split(' ').count() > 2, "a noValue that tells what to do");
         must(UNITS.contains(&text(&defaults["unit"])), "a known unit");
         for property in list(&panel["fieldConfig"]["overrides"]).iter().flat_map(|o| list(&o["properties"])) {
             must(property["id"] != "unit" || UNITS.contains(&text(&property["value"])), "known units in overrides");
         }
-        must(PANEL_TYPES.contains(&text(&panel["type"])), "a panel type that Grafana brings along");
         must(!list(&panel["targets"]).is_empty(), "a query");
     }
     found
@@ -297,7 +332,9 @@ fn unknown_names(expr: &str) -> Found {
             Token::Word(_) if matches!(next, Some(Token::Word("by" | "without"))) => {}
             Token::Word(word) => {
                 let label = names::label::ALL.contains(word);
-                let metadata = names::meta::ALL.contains(word) || counters.contains(word) || own.contains(word);
+                let health = names::meta::health::ALL.contains(word);
+                let metadata =
+                    health || names::meta::ALL.contains(word) || counters.contains(word) || own.contains(word);
                 expect(&mut found, label || metadata, format!("unknown name {word}"));
                 expect(
                     &mut found,
@@ -314,7 +351,7 @@ fn unknown_names(expr: &str) -> Found {
                     found.extend(unknown_values(word, &tokens[i + 1..]));
                 }
             }
-            Token::Text(template) if formatting => found.extend(unknown_fields(template)),
+            Token::Text(template) if formatting => found.extend(unknown_fields(template, &own)),
             Token::Text(_) | Token::Sign(_) => {}
         }
     }
@@ -330,11 +367,13 @@ fn unknown_values(name: &str, after: &[Token<'_>]) -> Found {
     values.map(|v| format!("unknown {name} {v:?}")).collect()
 }
 
-/// `{{ … .elapsed_ms … }}` in a template.
-fn unknown_fields(template: &str) -> Found {
+/// `{{ … .elapsed_ms … }}` in a template; `own` are names that the query makes itself.
+fn unknown_fields(template: &str, own: &[&str]) -> Found {
     let words = template.split(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c)));
-    let fields = words.filter_map(|word| word.strip_prefix('.'));
-    let known = |f: &&str| names::meta::ALL.contains(f) || names::meta::counter::ALL.contains(f);
+    // `{{ . }}` writes all of them.
+    let fields = words.filter_map(|word| word.strip_prefix('.')).filter(|field| !field.is_empty());
+    let written = [names::label::ALL, names::meta::ALL, names::meta::counter::ALL, own];
+    let known = |field: &&str| written.iter().any(|names| names.contains(field));
     fields.filter(|f| !known(f)).map(|f| format!("unknown name .{f} in a template")).collect()
 }
 
@@ -348,14 +387,20 @@ fn queries_parse(_: &str, dashboard: &Value) -> Found {
         for selector in query.expr.split("{service_name").skip(1) {
             let head = selector.split('}').next().unwrap_or_default();
             // Logs of applications belong to the runs of all runners: `runner=~"$runner|app"`.
-            let narrow = ["=~\"$project\"", "env=~\"$env\"", "runner=~\"$runner", "kind=\""];
+            let narrow = ["=~\"$project\"", "env=~\"$env\"", "kind=\""];
+            let of_runner = head.contains("runner=~\"$runner") || head.contains("runner=\"app\"");
             expect(
                 &mut found,
-                narrow.iter().all(|part| head.contains(part)),
+                of_runner && narrow.iter().all(|part| head.contains(part)),
                 format!("{place}: a selector without kind or filters"),
             );
         }
-        expect(&mut found, query.limit <= 1000, format!("{place}: at most 1,000 lines"));
+        expect(&mut found, query.limit <= 5000, format!("{place}: Loki gives at most 5,000 lines"));
+    }
+    for panel in panels::panels(dashboard) {
+        let most = list(&panel["targets"]).iter().filter_map(|t| t["maxLines"].as_u64()).max().unwrap_or_default();
+        let said = most <= 1000 || text(&panel["description"]).contains("5,000");
+        expect(&mut found, said, format!("{}: says that it shows at most 5,000 lines", panel["title"]));
     }
     found
 }
@@ -392,6 +437,13 @@ fn every_dashboard_keeps_every_rule() {
     let found: Found =
         all.iter().flat_map(|(name, d)| lint(name, d).into_iter().map(move |what| format!("{name}: {what}"))).collect();
     assert!(found.is_empty(), "{} complaints\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn every_dashboard_is_what_its_source_makes() {
+    let source = panels::folder().with_file_name("source");
+    let check = std::process::Command::new("python3").arg(source).arg("--check").output().expect("python3 starts");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
 }
 
 #[test]

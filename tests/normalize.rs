@@ -11,7 +11,7 @@ use testwire::event::{
     Event, Fact, LogLine, Planned, RunStatus, Source, Status, TestFinished, TestRef, TestStarted, Timestamp,
 };
 use testwire::loki::entry::{Entry, EntrySink, Stream};
-use testwire::normalize::{MAX_LINE, Normalizer, RunEnd, RunInfo};
+use testwire::normalize::{MAX_LINE, Normalizer, Part, PartEnd, RunEnd, RunInfo};
 
 /// The moment at which the input is read, for events that bring no time; later than every capture.
 const NOW: Timestamp = Timestamp(1_795_200_000_000_000_000);
@@ -282,4 +282,117 @@ fn another_process_can_end_a_run_from_its_snapshot() {
     let end = sink.0.last().unwrap();
     let counts = ["planned", "passed", "unfinished", "running", "entries"].map(|name| end.number(name));
     assert_eq!(counts, [5, 2, 1, 0, written + sink.0.len() as u64], "{}", end.line);
+}
+
+/// A file of a batch.
+fn part(file: &str) -> Part {
+    Part { file: file.into(), worker: "w1".into(), prefix: "".into() }
+}
+
+impl Run {
+    /// Begins an attempt of a file, in which a test may report; what is said from now on is said by the file.
+    fn begin(&mut self, file: &str, attempt: u32) {
+        self.normalizer.part_started(&part(file), attempt, self.now, &mut self.sink);
+        self.normalizer.enter(Some(&part(file)));
+    }
+
+    /// Ends it.
+    fn over(&mut self, file: &str, status: Status) {
+        self.normalizer.enter(None);
+        let end = PartEnd { status, exit_code: None, message: String::new(), duration: Duration::from_secs(1) };
+        self.normalizer.part_finished(&part(file), &end, self.now, &mut self.sink);
+    }
+
+    /// Counters of the run's end, by the first letters that they have in the tests below.
+    fn counts(&self) -> [u64; 8] {
+        ["planned", "done", "passed", "failed", "errored", "flaky", "retried", "unfinished"]
+            .map(|name| self.last().number(name))
+    }
+}
+
+fn batch(files: &[&str]) -> Run {
+    let mut run = Run::new();
+    run.normalizer.set_files(files.iter().map(|file| (*file).to_owned()).collect());
+    run.normalizer.open_run(run.now, &mut run.sink);
+    run
+}
+
+#[test]
+fn a_file_counts_until_its_tests_do_and_a_failure_counts_once() {
+    let mut run = batch(&["plain", "tests", "crash", "late"]);
+    run.begin("plain", 1);
+    run.over("plain", Status::Passed);
+    run.begin("tests", 1);
+    run.say(Fact::Planned(Planned { total: None, tests: ["a", "b"].map(Into::into).to_vec() }));
+    run.start("a");
+    run.end("a", Status::Failed, "no");
+    run.start("b");
+    run.end("b", Status::Passed, "");
+    run.over("tests", Status::Failed);
+    run.begin("crash", 1);
+    run.start("c");
+    run.end("c", Status::Passed, "");
+    run.start("d");
+    run.over("crash", Status::Errored);
+    assert_eq!(run.finish(RunEnd::Exited(1)), RunStatus::Failed);
+    // plain, a, b, c, d, and crash for itself; late never ran.
+    assert_eq!(run.counts(), [7, 5, 3, 1, 1, 0, 0, 1], "{}", run.last().line);
+    assert!(run.last().line.ends_with("failing: 2\n  a\n  crash\nnever ran: 1\n  late"), "{}", run.last().line);
+    let ends =
+        |status| run.sink.0.iter().filter(|e| e.is("test", status)).map(|e| e.metadata["test"].as_str()).collect();
+    let (failed, passed): (Vec<_>, Vec<_>) = (ends("failed"), ends("passed"));
+    assert_eq!((failed, passed), (vec!["a", "tests"], vec!["plain", "b", "c"]));
+    let file = run.sink.0.iter().find(|e| e.is("test", "failed") && e.metadata["test"] == "tests").unwrap();
+    assert!(!file.metadata.contains_key("signature"), "its tests say why: {file:?}");
+    let statuses: Vec<_> =
+        run.sink.0.iter().filter(|e| e.labels["kind"] == "run").map(|e| &e.labels["status"]).collect();
+    assert_eq!(statuses, ["created", "started", "failed"]);
+}
+
+#[test]
+fn tests_of_a_file_that_is_run_again_are_retries_of_themselves() {
+    let mut run = batch(&["f", "g"]);
+    for (attempt, status) in [(1, Status::Failed), (2, Status::Passed)] {
+        run.begin("f", attempt);
+        run.start("a");
+        run.end("a", status, "");
+        run.start("b");
+        run.end("b", Status::Passed, "");
+        run.over("f", status);
+    }
+    // The first attempt crashed before it had a test, so it counts for itself from then on.
+    run.begin("g", 1);
+    run.over("g", Status::Errored);
+    run.begin("g", 2);
+    run.start("c");
+    run.end("c", Status::Passed, "");
+    run.over("g", Status::Passed);
+    assert_eq!(run.finish(RunEnd::Exited(0)), RunStatus::Passed);
+    // a, b, g and c; a and g are flaky.
+    assert_eq!(run.counts(), [4, 4, 4, 0, 0, 2, 2, 0], "{}", run.last().line);
+}
+
+#[test]
+fn a_batch_that_is_gone_on_with_counts_what_was_and_what_is_left_once() {
+    let mut run = batch(&["f", "g", "h"]);
+    run.begin("f", 1);
+    run.over("f", Status::Passed);
+    run.begin("g", 1);
+    run.start("a");
+    let snapshot = serde_json::to_vec(&run.normalizer.snapshot()).unwrap();
+    // Whoever finds it ends the run, and keeps how that was.
+    let mut heir = Run { normalizer: Normalizer::restore(serde_json::from_slice(&snapshot).unwrap()), ..Run::new() };
+    heir.finish(RunEnd::Abandoned);
+    assert_eq!(heir.counts(), [3, 1, 1, 0, 0, 0, 0, 1], "{}", heir.last().line);
+    let unfinished = heir.sink.0.iter().filter(|e| e.is("test", "unfinished")).map(|e| e.metadata["test"].as_str());
+    assert_eq!(unfinished.collect::<Vec<_>>(), ["a", "g"]);
+    let (ended, written) = (heir.normalizer.snapshot(), heir.normalizer.entries());
+    let mut next = Run { normalizer: Normalizer::restore(ended), ..Run::new() };
+    next.normalizer.set_files(vec!["h".into()]);
+    next.normalizer.open_run(next.now, &mut next.sink);
+    assert_eq!((next.last().is("run", "started"), next.last().seq), (true, written + 1));
+    next.begin("h", 1);
+    next.over("h", Status::Passed);
+    assert_eq!(next.finish(RunEnd::Exited(1)), RunStatus::Failed);
+    assert_eq!(next.counts(), [3, 2, 2, 0, 0, 0, 0, 1], "{}", next.last().line);
 }

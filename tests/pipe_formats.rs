@@ -91,6 +91,56 @@ fn an_input_without_any_event_of_its_format_is_no_success() {
     }
 }
 
+/// The bodies of a recording of requests.
+fn bodies(name: &str) -> Vec<String> {
+    let path = format!("{}/tests/fixtures/clients/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let requests = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    requests.map(|request| request["body_text"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn what_clients_posted_is_read_from_a_file_as_bodies_and_as_recorded_requests() {
+    let upload: Value = serde_json::from_str(&bodies("resultsdb_uploads")[0]).unwrap();
+    let many_lines = serde_json::to_string_pretty(&upload).unwrap();
+    for (format, runner, name, counts, input) in [
+        ("pytest-rt", "pytest", "pytestrt_basic", "failed 8/3/2 of 14", bodies("pytestrt_basic").join("\n")),
+        ("pytest-rt", "pytest", "pytestrt_xdist", "failed 3/1/0 of 4", bodies("pytestrt_xdist").join("\n")),
+        ("pytest-rt", "nose2", "nose2rt_basic", "failed 2/2/2 of 8", bodies("nose2rt_basic").join("\n")),
+        ("stpt", "stpt", "stpt_vtm", "failed 6/1/0 of 9", bodies("stpt_vtm").join("\n")),
+        ("resultsdb", "resultsdb", "", "failed 2/1/0 of 6", upload.to_string()),
+        ("resultsdb", "resultsdb", "", "failed 2/1/0 of 6", many_lines),
+    ] {
+        let path = format!("{}/tests/fixtures/clients/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+        let recorded = std::fs::read(path).unwrap_or_else(|_| input.clone().into_bytes());
+        for input in [input.as_bytes(), &recorded] {
+            for arguments in [&["--format", format][..], &[]] {
+                let (end, code, err) = end_of(arguments, input);
+                assert_eq!(code, 1, "{format} {name}: {err}");
+                let of = |name: &str| end["metadata"][name].as_str().unwrap_or("0").to_owned();
+                let status = end["labels"]["status"].as_str().unwrap();
+                let found =
+                    format!("{status} {}/{}/{} of {}", of("passed"), of("failed"), of("skipped"), of("planned"));
+                assert_eq!(found, counts, "{format} {name} {arguments:?}");
+                assert_eq!(end["labels"]["runner"], runner, "{format} {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bodies_that_are_none_are_kept_as_lines_or_named() {
+    let input = "noise\n{\"fw\": \"2\", \"type\": \"born\"}\n{\"fw\": \"2\", \"type\": \"startTestRun\", \"tests\": [], \"job_id\": \"j\"}\n";
+    let done = run(&mut Scratch::new().testwire(["pipe", "--output=ndjson", "--format=pytest-rt"]), input.as_bytes());
+    let entries: Vec<Value> = done.out().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let line_of = |kind: &str, part: &str| {
+        entries.iter().any(|entry| entry["labels"]["kind"] == kind && entry["line"].as_str().unwrap().contains(part))
+    };
+    assert!(line_of("log", "noise") && line_of("note", "line 2: "), "{}", done.out());
+    let done = run(&mut Scratch::new().testwire(["pipe", "--output=ndjson", "--format=resultsdb"]), b"{\n 1\n");
+    assert!(done.out().contains("\"line\":\" 1\""), "{}", done.out());
+}
+
 #[test]
 fn times_of_teamcity_are_in_the_given_zone() {
     let input = "##teamcity[testStarted timestamp='2026-11-20T09:35:31.460' name='t']\n\

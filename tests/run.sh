@@ -77,6 +77,17 @@ if [ "$wanted" != "$(cat "$js/installed.txt" 2>/dev/null)" ]; then
 fi
 export TESTWIRE_TEST_NODE=$js
 
+step "types of tests/grafana"
+types=$target/grafana-types
+wanted=$(cat tests/grafana/package-lock.json)
+if [ "$wanted" != "$(cat "$types/installed.txt" 2>/dev/null)" ]; then
+    rm -rf "$types"
+    mkdir -p "$types"
+    cp tests/grafana/package.json tests/grafana/package-lock.json "$types"
+    (cd "$types" && npm install --no-save --no-audit --no-fund --loglevel=error)
+    printf '%s\n' "$wanted" >"$types/installed.txt"
+fi
+
 step "clients of tests/requirements-clients.txt"
 clients=$target/clients
 wanted=$(python3 --version; cat tests/requirements-clients*.txt)
@@ -103,6 +114,9 @@ fi
 step "format and lints"
 cargo fmt --check
 cargo clippy --quiet --all-targets -- -D warnings
+
+step "dashboards: are they what Grafana 10 to 13 take?"
+node tests/grafana/types.mjs "$types/node_modules" grafana/dashboards "$types/scratch"
 
 step "tests"
 log=$target/tests.log

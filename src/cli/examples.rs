@@ -7,7 +7,7 @@ pub(super) const TOP: &str = "\
 Examples:
   testwire demo                        play three runs: here, and in Loki
   testwire run -- pytest -n 4          run tests and watch them in Grafana
-  testwire run -- robot tests/
+  testwire batch tests/*.py            run many files on several workers
   go test -json ./... | testwire pipe  ship events that a runner writes
   testwire check                       are the settings right, is Loki there?
 
@@ -25,6 +25,24 @@ Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOK
 (loki-url = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: the command's own, always; without one, 2 for a wrong command line and 3 for a wrong setting.";
+
+pub(super) const BATCH: &str = "\
+Examples:
+  testwire batch tests/*.py tests/*.robot tests/*.sh
+  testwire batch --workers 8 --retry 1 --timeout 10m tests/test_*.py
+  testwire batch --command 'pytest -q {}' --user alice tests/api/*.py
+  testwire batch --run-id nightly-7 --shard 2/4 tests/*.py
+  testwire batch --run-id nightly-7 --resume
+
+Below batch/<run id> in the state directory are a journal of the files and what each of them printed.
+
+Exit code: 0 if every file passed, 1 if one did not, 2 wrong command line, 3 wrong setting, 7 the spool cannot be used, \
+130 or 143 stopped by SIGINT or SIGTERM.";
+
+pub(super) const BATCH_GUARD: &str = "\
+Examples:
+  testwire batch-guard nightly-7
+  testwire batch-guard nightly-7 < /dev/null";
 
 pub(super) const PIPE: &str = "\
 Examples:
@@ -83,8 +101,24 @@ Examples:
 
 pub(super) const DASHBOARDS: &str = "\
 Examples:
-  testwire dashboards export grafana/
+  testwire dashboards install --grafana-url https://grafana.example.org
   testwire dashboards export /var/lib/grafana/dashboards/testwire";
+
+pub(super) const DASHBOARDS_INSTALL: &str = "\
+Examples:
+  testwire dashboards install --grafana-url https://grafana.example.org --grafana-token-file ~/.grafana-token
+  testwire dashboards install --folder Tests --datasource loki-prod --dry-run
+  testwire dashboards install --uninstall
+
+Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_GRAFANA_URL for --grafana-url) or in \
+testwire.toml (grafana-url = \"…\"). Flags win over the environment, and that over the file.
+
+Exit code: 0, 2 no such data source, 3 wrong setting, 5 if Grafana cannot be reached or refuses.";
+
+pub(super) const DASHBOARDS_ALERTS: &str = "\
+Examples:
+  testwire dashboards alerts > /etc/grafana/provisioning/alerting/testwire.yaml
+  testwire dashboards alerts --on --datasource loki-prod > testwire.yaml";
 
 pub(super) const CHECK: &str = "\
 Examples:

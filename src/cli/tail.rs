@@ -19,6 +19,9 @@ pub(super) struct TailArgs {
     /// Where files are begun that testwire does not know yet [default: start]
     #[arg(long, value_name = "WHERE")]
     from: Option<Begin>,
+    /// Read gzipped generations of the logs too, if they were packed before they were read to their end
+    #[arg(long)]
+    compressed: bool,
     #[command(flatten)]
     further: Further,
     #[command(flatten)]
@@ -30,6 +33,7 @@ impl TailArgs {
     pub(super) fn tails(&self, place: &Place) -> Result<Vec<TailSource>, Refusal> {
         let typed = TailSource::typed(&self.files, self.source.clone(), self.from.unwrap_or_default(), place);
         let mut tails = typed.map_err(|error| Refusal::Settings(error.into()))?;
+        tails.iter_mut().for_each(|tail| tail.compressed = self.compressed);
         tails.extend(self.further.tails(place)?);
         Ok(tails)
     }

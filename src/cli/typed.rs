@@ -34,6 +34,31 @@ impl FromArgMatches for ListenTyped {
     }
 }
 
+/// [`Typed`] with `--loki-user` for `--user`, which is who asks for the run there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BatchTyped(pub(super) Typed);
+
+impl Args for BatchTyped {
+    fn augment_args(command: Command) -> Command {
+        Typed::augment_args(command)
+            .mut_args(|arg| if arg.get_id() == setting::USER.name { arg.long("loki-user") } else { arg })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for BatchTyped {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Typed::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
 impl Args for Typed {
     fn augment_args(command: Command) -> Command {
         let config_file = Arg::new(CONFIG_FILE)

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::events_file::{self, Found};
 use super::history::Earlier;
+use super::pulse::Watched;
 use super::runs_kept;
 use super::shipping::{client, ship_settings, spool_settings};
 use super::totals::Totals;
@@ -31,6 +32,9 @@ use crate::ship::{Drain, RejectedFiles, Shipper};
 use crate::source::Source;
 use crate::source::follow::Follow;
 use crate::spool::{self, DiskQueue, Queue as _, SpoolError};
+
+/// How long a command that needs the runs ended waits for their delivery as well.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Takes over, beside the command's own work.
 pub(super) struct Adoption {
@@ -62,21 +66,23 @@ pub(super) struct Delivered {
 }
 
 impl Adoption {
-    /// Begins, on a thread of its own: a long event file must not hold up the command.
+    /// Begins, on a thread of its own: a long event file must not hold up the command. What is taken over is `watched`.
     ///
     /// # Errors
     /// If the HTTP client cannot be made.
-    pub(super) fn start(settings: &Settings, limits: &Limits) -> Result<Self, Failure> {
+    pub(super) fn start(settings: &Settings, limits: &Limits, watched: &Watched) -> Result<Self, Failure> {
         let client = client(settings)?;
         let earlier = Earlier::of_dead(settings);
         let (sender, found) = mpsc::channel();
         let state_dir = settings.state_dir.clone();
         let (runtime, settings, limits) = (Handle::current(), settings.clone(), limits.clone());
+        let watched = watched.clone();
         let thread = std::thread::spawn(move || {
             let _runtime = runtime.enter();
             for name in names(&settings) {
                 match take_over(&name, &settings, &limits, &client, &earlier) {
                     Ok(Some(adopted)) => {
+                        watched.add(&adopted.queue, adopted.shipper.stats());
                         if sender.send(adopted).is_err() {
                             return 0;
                         }
@@ -90,6 +96,7 @@ impl Adoption {
                 let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
                 let shipper =
                     Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship_settings(&settings, &limits));
+                watched.add(&queue, shipper.stats());
                 if sender.send(Adopted { queue, shipper }).is_err() {
                     break;
                 }
@@ -97,6 +104,15 @@ impl Adoption {
             waiting
         });
         Ok(Self { state_dir, found, thread })
+    }
+
+    /// Waits until the runs of dead processes are ended, and a while for what that wrote to be delivered; the rest is taken over
+    /// again by the next.
+    pub(super) async fn end_runs(self) {
+        while !self.thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.finish(DELIVERED_WITHIN).await;
     }
 
     /// Waits up to `limit` for all to be delivered. What is left is found again by the next process.
@@ -189,7 +205,7 @@ fn take_over(
         return Ok(None);
     }
     let queue = Arc::new(queue);
-    if end_run(&queue, found, limits, earlier) {
+    if end_run(&settings.state_dir, &queue, found, limits, earlier) {
         events_file::remove(&settings.state_dir, name);
     }
     let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
@@ -198,7 +214,7 @@ fn take_over(
 }
 
 /// Writes what is missing of the run, its end included. True if all that its event file says is in the spool now.
-fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earlier) -> bool {
+fn end_run(state_dir: &Path, queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earlier) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
@@ -232,7 +248,9 @@ fn end_run(queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earl
             let mut normalizer = Normalizer::restore(mark.run);
             normalizer.set_limits(limits.clone());
             normalizer.finish(&RunEnd::Abandoned, now(), &mut output);
-            output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, ..Mark::default() })
+            let flushed = output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, ..Mark::default() });
+            super::batch::keep_end(state_dir, &normalizer.snapshot());
+            flushed
         }
     };
     if let Err(error) = &ended {

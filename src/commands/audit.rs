@@ -55,7 +55,8 @@ impl Shard {
         }
         let ended = row.get(label::KIND) == Some(kind::RUN) && row.get(label::STATUS) != Some(status::STARTED);
         if let Some(entries) = row.get(meta::ENTRIES).filter(|_| ended).and_then(|text| text.parse().ok()) {
-            self.declared = Some(entries);
+            // A batch that was stopped and gone on with has two ends.
+            self.declared = self.declared.max(Some(entries));
         }
     }
 

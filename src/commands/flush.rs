@@ -1,6 +1,7 @@
 //! `testwire flush`: delivers what ended or killed processes left.
 
 use super::adopt::Adoption;
+use super::pulse::Watched;
 use super::shipping::limits;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
@@ -10,7 +11,8 @@ use crate::exit::{Exit, Failure};
 /// # Errors
 /// If the HTTP client cannot be made.
 pub async fn flush(settings: &Settings) -> Result<Exit, Failure> {
-    let done = Adoption::start(settings, &limits(settings).await)?.finish(settings.drain_timeout).await;
+    let done =
+        Adoption::start(settings, &limits(settings).await, &Watched::default())?.finish(settings.drain_timeout).await;
     if done.queues == 0 {
         println!("nothing waits");
     } else {

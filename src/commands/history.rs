@@ -59,6 +59,11 @@ impl Earlier {
         Self { historian, known: Known::default(), hung_after: settings.history.hung_after }
     }
 
+    /// Waits until the results of all runs are kept.
+    pub(crate) fn finish(&self) {
+        self.historian.finish();
+    }
+
     /// Gives it to a run.
     pub(crate) fn prepare(&self, normalizer: &mut Normalizer) {
         normalizer.remember(self.historian.memory());

@@ -3,6 +3,7 @@
 mod metrics;
 mod notify;
 mod reload;
+mod testruns;
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -33,6 +34,7 @@ use crate::pipeline::journal::Folder;
 use crate::ship::Stats;
 use crate::source::http::{self, App, Attachments, Door, Job};
 use crate::spool::Queue as _;
+use crate::testruns::Queue as Testruns;
 
 /// Descriptors that are kept for files, pushes and the rest of the process.
 const KEPT_DESCRIPTORS: u64 = 128;
@@ -62,6 +64,7 @@ struct Server {
     hub: oneshot::Receiver<HubReport>,
     changes: Sender<Change>,
     shipped: Shipped,
+    testruns: Option<Arc<Testruns>>,
 }
 
 /// Serves until SIGTERM or SIGINT. On SIGHUP the settings are read anew with `reload`.
@@ -72,6 +75,7 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     settings.listen.check()?;
     let token = settings.listen.token.as_ref().map(|token| token.read()).transpose()?;
     let first_token = token.as_ref().map(|secret| secret.0.to_string());
+    let testruns = testruns::queue(settings)?;
     let (listener, local) = bound(settings.listen.address)?;
     let mut signals = Signals::of_process()?;
     let name = events_file::name(settings.run.run_id.as_str());
@@ -83,9 +87,10 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
     let hub = if to_loki { kept(settings, &name)? } else { Hub::new(zone(settings), common_of(settings)) };
     let gone_on = hub.runs();
     let earlier = Earlier::of_daemon(settings)?;
-    let hub = hub.preparing(move |normalizer| earlier.prepare(normalizer)).with_beside(beside);
+    let given = earlier.clone();
+    let hub = hub.preparing(move |normalizer| given.prepare(normalizer)).with_beside(beside);
     let queue = to_loki.then(|| queue(settings, &name)).transpose()?;
-    let mut server = Server::start(settings, listener, token, hub, queue.as_ref())?;
+    let mut server = Server::start(settings, listener, token, hub, queue.as_ref(), testruns)?;
     let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link: None };
     says.line(&format!("listening on http://{local}"));
     if gone_on > 0 {
@@ -99,15 +104,21 @@ pub async fn listen(settings: &Settings, reload: impl Fn() -> Result<Settings, F
         server.shipped.set(Arc::clone(shipping.shipper.stats())).ok();
     }
     let logs = logs.within(&limits).start(&name, || output(settings, shipping.as_ref()))?;
+    server.begin_testruns();
     let manager = Manager::of_environment();
     manager.tell("READY=1");
     let mut reloading = Reloading::new(settings, first_token, reload, &server.app, server.changes.clone());
     let died = wait(settings, &mut signals, &manager, &mut server.hub, || reloading.reload(&says)).await;
     manager.tell("STOPPING=1");
+    let testruns = server.testruns.clone();
     // It holds the app, and that the door.
     drop(reloading);
     let unexpected = died.is_some();
     let report = server.end(settings, logs, shipping.as_ref(), died).await;
+    earlier.finish();
+    if let Some(running) = testruns.map(|testruns| testruns.running()).filter(|running| *running > 0) {
+        says.line(&format!("test runs that go on, and that the next start finds: {running}"));
+    }
     let exit = end(settings, shipping, &says, &report).await?;
     if unexpected {
         return Err(Failure::new(Exit::Spool, "the hub has ended unexpectedly"));
@@ -157,6 +168,7 @@ impl Server {
         token: Option<Secret>,
         hub: Hub,
         queue: Option<&SharedQueue>,
+        testruns: Option<Arc<Testruns>>,
     ) -> Result<Self, Failure> {
         let queue = queue.cloned();
         let watched = queue.clone();
@@ -168,10 +180,23 @@ impl Server {
         let shipped = Shipped::default();
         let stats = Arc::clone(&shipped);
         let metrics = move |out: &mut String| delivery_metrics(out, stats.get().map(|stats| &**stats), &backlog());
-        let app = Arc::new(App::new(door, rules(settings, token), attachments(settings), metrics));
+        let app = App::new(door, rules(settings, token), attachments(settings), metrics);
+        let app = Arc::new(app.with_testruns(testruns.clone()));
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(http::serve(listener, Arc::clone(&app), connections(), stopped));
-        Ok(Self { app, stop, serving, hub, changes, shipped })
+        Ok(Self { app, stop, serving, hub, changes, shipped, testruns })
+    }
+
+    /// Begins to start test runs that wait, until the end.
+    fn begin_testruns(&self) {
+        if let Some(testruns) = &self.testruns {
+            if testruns.runs_as_root() {
+                tracing::warn!(
+                    "test runs that clients order have root's rights; `user` of [testruns] names another account"
+                );
+            }
+            tokio::spawn(Arc::clone(testruns).work(self.stop.subscribe()));
+        }
     }
 
     /// Answers what is under way, and ends the hub and the logs.
@@ -239,6 +264,9 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart must not wait until old connections are forgotten.
     socket.set_reuseaddr(true)?;
+    // A stream of events may be quiet for hours; that its client's machine is gone shows by this alone. Connections have
+    // it from here.
+    socket.set_keepalive(true)?;
     socket.bind(address)?;
     socket.listen(ACCEPT_QUEUE)
 }
@@ -253,7 +281,7 @@ fn kept(settings: &Settings, queue: &str) -> Result<Hub, Failure> {
         Some(hub) => hub.commonly(common),
         None => Hub::new(zone(settings), common),
     };
-    let journal = folder.begin(queue, &hub.state(), settings.fsync).map_err(failed)?;
+    let journal = folder.begin(queue, &|out| hub.write_state(out), settings.fsync).map_err(failed)?;
     Ok(hub.keeping(journal))
 }
 

@@ -2,6 +2,7 @@
 
 mod adopt;
 pub mod audit;
+pub mod batch;
 pub mod check;
 pub mod dashboards;
 pub mod demo;
@@ -13,6 +14,7 @@ mod history;
 pub mod import;
 pub mod listen;
 pub mod pipe;
+mod pulse;
 pub mod run;
 pub mod runs;
 mod runs_kept;

@@ -1,6 +1,6 @@
 //! `testwire runs`: the runs in Loki, the newest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -22,6 +22,8 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 const DAY: i64 = 86_400 * 1_000_000_000;
 /// Loki refuses a longer range by default (721 h).
 const LONGEST: i64 = 30 * DAY;
+/// Shards of a run that are looked for by name.
+const MAX_SHARDS: usize = 1_000;
 /// Entries of runs that are asked for at once.
 const PAGE: usize = 5000;
 
@@ -46,6 +48,8 @@ pub struct RunRow {
     pub commit: String,
     /// Shards that were seen.
     pub shards: usize,
+    /// Shards that never reported, where those that did are called `1/4` and the like.
+    pub missing_shards: Vec<String>,
     /// Counters of its ends, summed up over its shards.
     pub counters: BTreeMap<String, u64>,
     #[serde(skip)]
@@ -89,8 +93,10 @@ fn grouped(rows: &[Row]) -> Vec<RunRow> {
         let Some(id) = row.get(meta::RUN_ID) else { continue };
         shards.entry((id, row.get(meta::SHARD).unwrap_or_default())).or_default().push(row);
     }
+    let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut runs: BTreeMap<&str, RunRow> = BTreeMap::new();
-    for ((id, _), mut entries) in shards {
+    for ((id, shard), mut entries) in shards {
+        names.entry(id).or_default().insert(shard);
         entries.sort_by_key(|row| row.time);
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { continue };
         let run =
@@ -122,16 +128,26 @@ fn grouped(rows: &[Row]) -> Vec<RunRow> {
     let mut runs: Vec<RunRow> = runs.into_values().collect();
     for run in &mut runs {
         run.started = rfc3339(run.from);
-        run.ended = if run.status == status::STARTED { String::new() } else { rfc3339(run.to) };
+        let is_on = matches!(run.status.as_str(), status::CREATED | status::STARTED);
+        run.ended = if is_on { String::new() } else { rfc3339(run.to) };
+        run.missing_shards = names.get(run.run_id.as_str()).map(missing).unwrap_or_default();
     }
     runs.sort_by_key(|run| std::cmp::Reverse((run.from, run.run_id.clone())));
     runs
 }
 
+/// Shards that are not among these, as their names count them.
+fn missing(names: &BTreeSet<&str>) -> Vec<String> {
+    let counted = names.iter().filter_map(|name| name.split_once('/')?.1.parse::<usize>().ok());
+    let all = counted.max().unwrap_or(0).min(MAX_SHARDS);
+    (1..=all).map(|number| format!("{number}/{all}")).filter(|name| !names.contains(name.as_str())).collect()
+}
+
 /// What a run with shards of different status is.
 fn rank(word: &str) -> u8 {
     match word {
-        status::STARTED => 4,
+        status::STARTED => 5,
+        status::CREATED => 4,
         status::ABORTED => 3,
         status::FAILED => 2,
         status::PASSED => 1,
@@ -190,7 +206,10 @@ fn table(runs: &[RunRow], colour: bool) -> String {
                 run.env.clone(),
                 run.runner.clone(),
                 if run.branch.is_empty() { "-".into() } else { run.branch.clone() },
-                run.run_id.clone(),
+                match run.missing_shards.as_slice() {
+                    [] => run.run_id.clone(),
+                    missing => format!("{} ({} never reported)", run.run_id, missing.join(", ")),
+                },
             ]
         })
         .collect();
@@ -224,6 +243,15 @@ mod tests {
     fn row(time: i64, pairs: &[(&str, &str)]) -> Row {
         let metadata = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Row { labels: Arc::default(), time: Timestamp(time), line: String::new(), metadata }
+    }
+
+    #[test]
+    fn a_shard_that_never_reported_is_named() {
+        let shard = |name| row(5, &[("run_id", "a"), ("shard", name), ("status", "passed")]);
+        let runs = grouped(&[shard("1/3"), shard("3/3"), row(6, &[("run_id", "b"), ("status", "created")])]);
+        let missing: Vec<_> = runs.iter().map(|run| (run.status.as_str(), run.missing_shards.join(" "))).collect();
+        assert_eq!(missing, [("created", String::new()), ("passed", "2/3".to_owned())]);
+        assert!(table(&runs, false).contains("a (2/3 never reported)"));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) fn release(settings: &Settings, queue: &str) -> bool {
             continue;
         }
         let Some(hub) = restore(settings, &folder) else { continue };
-        if let Err(error) = folder.begin("", &hub.state(), settings.fsync) {
+        if let Err(error) = folder.begin("", &|out| hub.write_state(out), settings.fsync) {
             tracing::warn!(%error, "the runs of an earlier process cannot be kept");
             return false;
         }
@@ -99,7 +99,7 @@ pub(super) fn end_silent(settings: &Settings) -> (Vec<Arc<DiskQueue>>, usize) {
 }
 
 fn give_up(settings: &Settings, folder: Folder, hub: Hub, name: &str) -> io::Result<Arc<DiskQueue>> {
-    let journal = folder.begin(name, &hub.state(), settings.fsync)?;
+    let journal = folder.begin(name, &|out| hub.write_state(out), settings.fsync)?;
     let queue = DiskQueue::create(&spool::folder(&settings.state_dir).join(name), spool_settings(settings));
     let queue = Arc::new(queue.map_err(io::Error::other)?);
     let earlier = Earlier::of_dead(settings);

@@ -21,6 +21,7 @@ use crate::normalize::{Normalizer, RunEnd, RunInfo};
 use crate::pipeline::feed::Feed;
 use crate::pipeline::intake::{Handle, Intake, Live, Report};
 use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
+use crate::pipeline::parts::{PartOver, PartStart};
 use crate::pipeline::tail::TailReport;
 use crate::ship::DeliveryState;
 use crate::spool::Queue as _;
@@ -148,6 +149,11 @@ impl Opened {
         &self.name
     }
 
+    /// Gives a run what is known of earlier ones.
+    pub(super) fn prepare(&self, normalizer: &mut Normalizer) {
+        self.earlier.prepare(normalizer);
+    }
+
     /// Starts the intake, on a thread of its own.
     ///
     /// # Errors
@@ -159,8 +165,22 @@ impl Opened {
         mut normalizer: Normalizer,
         ends: Ends,
     ) -> Result<Session, Failure> {
+        self.prepare(&mut normalizer);
+        self.begin_prepared(settings, feeds, normalizer, ends)
+    }
+
+    /// The same for a run that knows of the earlier ones.
+    ///
+    /// # Errors
+    /// As [`Opened::begin`].
+    pub(super) fn begin_prepared(
+        self,
+        settings: &Settings,
+        feeds: Vec<Feed>,
+        normalizer: Normalizer,
+        ends: Ends,
+    ) -> Result<Session, Failure> {
         let Self { earlier, shipping, .. } = self;
-        earlier.prepare(&mut normalizer);
         let link = shipping.as_ref().map(|_| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
         let output = output(settings, shipping.as_ref());
@@ -203,6 +223,16 @@ impl Session {
         }
     }
 
+    /// A file of a batch begins.
+    pub(super) fn begin_part(&mut self, start: PartStart) {
+        self.handle.begin_part(start);
+    }
+
+    /// The process of a file of a batch is gone.
+    pub(super) fn end_part(&mut self, over: PartOver) {
+        self.handle.end_part(over);
+    }
+
     /// The run is over, as `end` says.
     pub(super) fn end(&mut self, end: RunEnd) {
         self.handle.end(end);
@@ -219,6 +249,13 @@ impl Session {
             shipping.queue.close();
         }
         tails.ended().await
+    }
+
+    /// A full spool is given up: nobody shall wait for ever.
+    pub(super) fn give_up(&self) {
+        if let Some(shipping) = &self.shipping {
+            shipping.queue.close();
+        }
     }
 
     /// Counters as of just now.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::adopt::Adoption;
+use super::pulse::{Pulse, Watched};
 use super::status_line::seconds;
 use super::totals::Totals;
 use crate::config::{Output as Destination, Settings};
@@ -29,6 +30,8 @@ pub(super) struct Shipping {
     pub(super) queue: Arc<DiskQueue>,
     /// What its marks say.
     pub(super) latest: Latest,
+    /// What it says of itself.
+    pulse: Option<Pulse>,
 }
 
 /// Speaks to the person, unless `--quiet`.
@@ -110,9 +113,13 @@ impl Shipping {
         let client = client(settings)?;
         let SharedQueue { queue, latest } = shared;
         let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
-        let shipper = Shipper::start(Arc::clone(&queue), client, rejected, ship_settings(settings, limits));
+        let shipper = Shipper::start(Arc::clone(&queue), client.clone(), rejected, ship_settings(settings, limits));
         let state_dir = settings.state_dir.clone();
-        Ok(Self { state_dir, adoption: Adoption::start(settings, limits)?, shipper, queue, latest })
+        let watched = Watched::default();
+        watched.add(&queue, shipper.stats());
+        let adoption = Adoption::start(settings, limits, &watched)?;
+        let pulse = Pulse::start(settings, client, watched);
+        Ok(Self { state_dir, adoption, shipper, queue, latest, pulse })
     }
 
     /// For those who write to its queue.
@@ -130,6 +137,9 @@ impl Shipping {
             Err(error) => tracing::warn!("{error}"),
         }
         let earlier = self.adoption.finish(limit).await;
+        if let Some(pulse) = self.pulse {
+            pulse.end().await;
+        }
         if earlier.queues > 0 {
             says.line(&earlier.to_string());
         }

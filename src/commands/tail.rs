@@ -81,7 +81,11 @@ async fn end(
         rejected = Arc::clone(shipping.shipper.stats()).rejected_total();
         shipping.end(limit(begun), says).await;
     }
-    says.line(&format!("stopped; {} entries of {} files", report.entries, report.files));
+    let secrets = match report.redacted {
+        0 => String::new(),
+        count => format!(", {count} secrets taken out"),
+    };
+    says.line(&format!("stopped; {} entries of {} files{secrets}", report.entries, report.files));
     if left > 0 {
         eprint_line(&format!(
             "warning: {left} entries wait in the spool for Loki at {}; the next start or `testwire flush` delivers them",

@@ -1,7 +1,7 @@
 //! Followed logs of any command: what is configured → threads that follow.
 
 use std::io::{self, PipeReader, PipeWriter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -77,12 +77,14 @@ fn setup(
         Begin::End => follow::Begin::End,
     };
     let metadata = metadata.iter().chain(&tail.metadata).cloned().collect();
+    let key = key(tail);
+    let unpack = tail.compressed.then(|| folder(settings).join(format!("{key}.{}.unpacked", std::process::id())));
     Setup {
-        key: key(tail),
+        key,
         name: tail.name.as_str().to_owned(),
         project: settings.run.project.as_str().to_owned(),
         env: settings.run.env.as_str().to_owned(),
-        spec: Spec { paths, begin, descriptors },
+        spec: Spec { paths, begin, unpack, descriptors },
         encoding: match tail.encoding {
             Encoding::Auto => follow::Encoding::Auto,
             Encoding::Utf8 => follow::Encoding::Utf8,
@@ -125,9 +127,14 @@ fn key(tail: &TailSource) -> String {
     format!("{name}-{:08x}", crc32fast::hash(first))
 }
 
+/// Where journals are.
+fn folder(settings: &Settings) -> PathBuf {
+    settings.state_dir.join("tail")
+}
+
 /// Opens a source's journal, and settles what is in doubt where the spool's mark tells.
 fn open(settings: &Settings, setup: &Setup) -> Result<(Journal, Saved), Failure> {
-    let path = settings.state_dir.join("tail").join(format!("{}.journal", setup.key));
+    let path = folder(settings).join(format!("{}.journal", setup.key));
     let (journal, mut saved) = Journal::open(&path, settings.fsync).map_err(|error| {
         let what = format!("cannot follow {}", setup.name);
         let hint = match error {

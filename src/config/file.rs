@@ -12,6 +12,7 @@ use super::error::{ConfigError, Origin};
 use super::place::Place;
 use super::setting::{self, Kind, Setting};
 use super::tail::{self, TailSource};
+use super::testruns::{self, Testruns};
 use super::value::Expected;
 
 /// Names in the order in which they are looked for in a directory.
@@ -22,8 +23,8 @@ const NAMES: [&str; 2] = ["testwire.toml", "testwire.json"];
 pub struct File {
     path: PathBuf,
     values: Vec<Value>,
-    /// What its tables of logs say, in its own words.
-    tails: String,
+    /// All of it, for tables that are read by others.
+    text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,15 @@ impl File {
     /// # Errors
     /// As [`TailSource::parse`].
     pub fn tails(&self) -> Result<Vec<TailSource>, ConfigError> {
-        TailSource::parse(&self.path, &self.tails)
+        TailSource::parse(&self.path, &self.text)
+    }
+
+    /// What it says of test runs that clients may order.
+    ///
+    /// # Errors
+    /// As [`Testruns::parse`].
+    pub fn testruns(&self) -> Result<Option<Testruns>, ConfigError> {
+        Testruns::parse(&self.path, &self.text)
     }
 
     /// The first file found: in the current directory and those above it up to the repository's root or the home
@@ -85,7 +94,8 @@ impl File {
         let raw = if json { from_json(text) } else { from_toml(text) };
         let raw = raw.map_err(|(line, message)| ConfigError::Syntax { path: path.to_owned(), line, message })?;
         let mut values: Vec<Value> = Vec::new();
-        for Raw { key, line, texts } in raw.into_iter().filter(|raw| !tail::KEYS.contains(&raw.key.as_str())) {
+        let is_others = |key: &str| tail::KEYS.contains(&key) || key == testruns::KEY;
+        for Raw { key, line, texts } in raw.into_iter().filter(|raw| !is_others(&raw.key)) {
             let Some(setting) = setting::named(&key) else {
                 let nearest = setting::nearest(&key);
                 return Err(ConfigError::UnknownKey { path: path.to_owned(), line, key, nearest });
@@ -110,8 +120,21 @@ impl File {
             };
             values.push(Value { name: setting.name, texts, line });
         }
-        Ok(Self { path: path.to_owned(), values, tails: text.to_owned() })
+        Ok(Self { path: path.to_owned(), values, text: text.to_owned() })
     }
+}
+
+/// Reads the parts of a file, TOML or JSON by its name, that `T` is made of.
+pub(super) fn deserialize<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    let json = path.extension().is_some_and(|extension| extension == "json");
+    let read: Result<T, SyntaxError> = if json {
+        serde_json::from_str(text).map_err(|error| (error.line(), error.to_string()))
+    } else {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            (line_at(text, error.span().map_or(0, |span| span.start)), error.message().to_owned())
+        })
+    };
+    read.map_err(|(line, message)| ConfigError::Syntax { path: path.to_owned(), line, message })
 }
 
 /// A key and its value before their meaning is known.

@@ -17,7 +17,9 @@ use super::file::File;
 use super::secret::{Auth, SecretSource};
 use super::setting::{self, Kind, Preset, Setting};
 use super::value::{Attribute, Bytes, Expected, Name, Period, Switch};
-use super::{BEARER_TOKEN_ENV, Env, LokiServer, PASSWORD_ENV, Place, RunIdentity, Settings, Shown, Typed, ci};
+use super::{
+    BEARER_TOKEN_ENV, Env, GRAFANA_TOKEN_ENV, LokiServer, PASSWORD_ENV, Place, RunIdentity, Settings, Shown, Typed, ci,
+};
 use crate::event::Timestamp;
 use crate::loki::push::Secret;
 use crate::loki::tls::Tls;
@@ -50,11 +52,13 @@ impl Settings {
             fsync: from.value::<Switch>(&setting::FSYNC)?.0,
             linger: from.value_if(&setting::LINGER, at_most_a_minute, "a duration of at most 1m")?.0,
             drain_timeout: from.value::<Period>(&setting::DRAIN_TIMEOUT)?.0,
+            health_every: from.value::<Period>(&setting::HEALTH_EVERY)?.0,
             listen: listen::listen(&mut from)?,
             tails: file.map(File::tails).transpose()?.unwrap_or_default(),
             history: history::history(&mut from)?,
             timezone: from.value(&setting::TIMEZONE)?,
             grafana_url: from.value(&setting::GRAFANA_URL)?,
+            grafana_token: secret(&mut from, &setting::GRAFANA_TOKEN_FILE, GRAFANA_TOKEN_ENV, "grafana-token")?,
             progress: from.choice(&setting::PROGRESS)?,
             quiet: from.value::<Switch>(&setting::QUIET)?.0,
             log_level: from.choice(&setting::LOG_LEVEL)?,

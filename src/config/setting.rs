@@ -301,6 +301,17 @@ pub const DRAIN_TIMEOUT: Setting = Setting {
     more: "What is left then stays on disk, and the next start delivers it.",
 };
 
+/// Own figures.
+pub const HEALTH_EVERY: Setting = Setting {
+    name: "health-every",
+    kind: Kind::One,
+    value: "TIME",
+    preset: Preset::Value("10s"),
+    group: DELIVERY,
+    help: "How often a process tells Loki how its delivery goes; 0s: never",
+    more: "The dashboard `forwarder` shows it. It is told while something changes, and when the process ends.",
+};
+
 /// Grafana.
 pub const GRAFANA_URL: Setting = Setting {
     name: "grafana-url",
@@ -310,6 +321,18 @@ pub const GRAFANA_URL: Setting = Setting {
     group: SHOWN,
     help: "Where Grafana is, for the link to the run",
     more: "",
+};
+
+/// Token for Grafana.
+pub const GRAFANA_TOKEN_FILE: Setting = Setting {
+    name: "grafana-token-file",
+    kind: Kind::One,
+    value: "FILE",
+    preset: Preset::Unset,
+    group: SHOWN,
+    help: "File with a Grafana token, or user:password; or set TESTWIRE_GRAFANA_TOKEN",
+    more: "`testwire dashboards install` needs that of a service account with the role Admin, as Editors may not see data \
+           sources.",
 };
 
 /// Progress.
@@ -368,6 +391,7 @@ pub const ALL: &[&Setting] = &[
     &FSYNC,
     &LINGER,
     &DRAIN_TIMEOUT,
+    &HEALTH_EVERY,
     &LISTEN,
     &TOKEN_FILE,
     &ALLOW_OPEN,
@@ -380,6 +404,7 @@ pub const ALL: &[&Setting] = &[
     &HUNG_AFTER,
     &KNOWN_FAILURES,
     &GRAFANA_URL,
+    &GRAFANA_TOKEN_FILE,
     &PROGRESS,
     &QUIET,
     &LOG_LEVEL,

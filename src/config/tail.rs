@@ -7,6 +7,7 @@ use regex::bytes::Regex;
 use serde::Deserialize;
 
 use super::error::{ConfigError, Origin};
+use super::file::deserialize;
 use super::place::Place;
 use super::value::{Expected, Name};
 use super::zone::Zone;
@@ -64,6 +65,8 @@ pub struct TailSource {
     pub paths: Vec<PathBuf>,
     /// Where unknown files are begun.
     pub begin: Begin,
+    /// Whether gzipped generations are read that were not read before they were packed.
+    pub compressed: bool,
     /// How bytes are read.
     pub encoding: Encoding,
     /// Zone of times that name none; `None`: that of the settings.
@@ -96,6 +99,8 @@ struct Written {
     path: OneOrMany,
     #[serde(default)]
     from: Begin,
+    #[serde(default)]
+    compressed: bool,
     #[serde(default)]
     encoding: Encoding,
     timezone: Option<String>,
@@ -168,6 +173,7 @@ impl TailSource {
             name,
             paths,
             begin: Begin::Start,
+            compressed: false,
             encoding: Encoding::Auto,
             timezone: None,
             multiline: Multiline::Auto,
@@ -204,17 +210,7 @@ impl TailSource {
     /// # Errors
     /// If it is not TOML or JSON, or what it says of a log is not understood.
     pub fn parse(path: &Path, text: &str) -> Result<Vec<Self>, ConfigError> {
-        let json = path.extension().is_some_and(|extension| extension == "json");
-        let written: Result<Tables, (usize, String)> = if json {
-            serde_json::from_str(text).map_err(|error| (error.line(), error.to_string()))
-        } else {
-            toml::from_str(text).map_err(|error: toml::de::Error| {
-                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-                (1 + before.matches('\n').count(), error.message().to_owned())
-            })
-        };
-        let written =
-            written.map_err(|(line, message)| ConfigError::Syntax { path: path.to_owned(), line, message })?;
+        let written: Tables = deserialize(path, text)?;
         let base = path.parent().unwrap_or(Path::new(""));
         let own = written.tail.into_iter().map(|written| Self::from_written(written, path, base));
         let realtime = written.source_log_tails.into_iter().map(|written| Self::from_realtime(written, path, base));
@@ -259,6 +255,7 @@ impl TailSource {
         }
         Ok(Self {
             begin: written.from,
+            compressed: written.compressed,
             encoding: written.encoding,
             timezone: zone(file, "tail.timezone", written.timezone.as_deref())?,
             multiline,
@@ -310,13 +307,14 @@ mod tests {
     #[test]
     fn tables_of_logs_are_read_from_toml_and_json() {
         let toml = "project = \"shop\"\n[[tail]]\npath = \"logs/app.log\"\n[[tail]]\nname = \"db\"\npath = [\"a\", \"/b*\"]\nfrom = \
-                    \"end\"\nencoding = \"latin-1\"\ntimezone = \"UTC\"\nmultiline = \"^\\\\d\"\n[tail.metadata]\nrack = \"7\"\n";
+                    \"end\"\ncompressed = true\nencoding = \"latin-1\"\ntimezone = \"UTC\"\nmultiline = \"^\\\\d\"\n[tail.metadata]\nrack = \"7\"\n";
         let tails = TailSource::parse(Path::new("/etc/testwire.toml"), toml).unwrap();
         let names: Vec<&str> = tails.iter().map(|tail| tail.name.as_str()).collect();
         assert_eq!(names, ["app", "db"]);
         assert_eq!(tails[0].paths, [Path::new("/etc/logs/app.log")]);
         assert_eq!(tails[1].paths, [Path::new("/etc/a"), Path::new("/b*")]);
         assert_eq!((tails[1].begin, tails[1].encoding), (Begin::End, Encoding::Latin1));
+        assert_eq!((tails[0].compressed, tails[1].compressed), (false, true));
         assert!(matches!(tails[1].multiline, Multiline::Start(_)));
         assert_eq!(tails[1].metadata, [("rack".to_owned(), "7".to_owned())]);
         let json = r#"{"tail": [{"path": "x.log", "redact": true}]}"#;
@@ -331,6 +329,10 @@ mod tests {
         let tails = TailSource::parse(Path::new("/e/realtimeresults_config.json"), json).unwrap();
         assert_eq!((tails[0].name.as_str(), tails[1].name.as_str()), ("shop", "db"));
         assert_eq!(tails[1].timezone.unwrap().to_string(), "Europe/Amsterdam");
+        let toml =
+            "loki_endpoint = \"x\"\n[[source_log_tails]]\npath = \"app.log\"\nlabel = \"shop\"\npoll_interval = 1.0\n";
+        let tails = TailSource::parse(Path::new("/e/realtimeresults_config.toml"), toml).unwrap();
+        assert_eq!((tails[0].name.as_str(), tails[0].begin), ("shop", Begin::End));
     }
 
     #[test]

@@ -50,6 +50,7 @@ const EXAMPLES: &[(&str, [&str; 3])] = &[
     ("fsync", ["true", "false", "true"]),
     ("linger", ["1ms", "2ms", "3ms"]),
     ("drain-timeout", ["1m", "2m", "3m"]),
+    ("health-every", ["1m", "2m", "0s"]),
     ("listen", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("token-file", ["/flag", "/env", "/file"]),
     ("allow-open", ["true", "false", "true"]),

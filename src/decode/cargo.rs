@@ -273,7 +273,7 @@ fn message_of(output: &str) -> String {
 }
 
 /// Takes colours out, which are there on a terminal.
-fn without_colours(text: &str) -> Cow<'_, str> {
+pub(super) fn without_colours(text: &str) -> Cow<'_, str> {
     if !text.contains('\x1b') {
         return Cow::Borrowed(text);
     }

@@ -2,10 +2,11 @@
 
 use memchr::memchr_iter;
 
+use super::bodies::{self, Client};
 use super::format::Format;
 use super::{
-    cucumber, cucumber_json, gotest, gtest_stream, jest_reporter, libtest, mocha, node_events, object, pytest, robot,
-    subunit, tap, teamcity, testwire,
+    ctest, cucumber, cucumber_json, gotest, gtest, gtest_stream, jest_reporter, libtest, mocha, node_events, object,
+    pytest, robot, subunit, tap, teamcity, testwire,
 };
 
 /// Bytes of an input that are looked at.
@@ -156,10 +157,20 @@ fn whole_line(line: &[u8], number: usize) -> Option<Detection> {
         (Format::JestReporter, "is a call of a jest reporter")
     } else if object::find_event(&text, "{\"", cucumber::is_event).is_some() {
         (Format::Cucumber, "is an envelope of Cucumber messages")
+    } else if let Some(client) = bodies::client_of(&text) {
+        match client {
+            Client::Loader => (Format::PytestRt, "is a body of pytest-rt or nose2rt"),
+            Client::Stpt => (Format::Stpt, "is a body of System Test Progress Tracking"),
+            Client::ResultsDb => (Format::ResultsDb, "is an upload to WebKit's results database"),
+        }
     } else if mocha::has_event(&text) {
         (Format::Mocha, "is an event of mocha's json-stream")
     } else if teamcity::has_message(&text) {
         (Format::TeamCity, "has a TeamCity service message")
+    } else if gtest::announces(&text) {
+        (Format::Gtest, "is of a GoogleTest program")
+    } else if ctest::announces(&text) {
+        (Format::Ctest, "is of ctest")
     } else if gtest_stream::is_event(&text) {
         (Format::GtestStream, "is of GoogleTest's stream protocol")
     } else if let Some(what) = tap::announces(&text) {
@@ -168,6 +179,22 @@ fn whole_line(line: &[u8], number: usize) -> Option<Detection> {
         return None;
     };
     Some(Detection::Found { format, reason: format!("Line {number} {what}.") })
+}
+
+/// The format of which a line, anywhere in what a command prints for people, is an event; `None` for other lines, and for
+/// reports, which are documents. A TAP test point alone is too little: commands print `ok 1` for other reasons.
+pub fn stream_format(line: &[u8]) -> Option<Format> {
+    // Cheap first: nearly every line of nearly every command is none.
+    let likely = |byte: &u8| matches!(byte, b'{' | b'[' | b'#' | b'T' | b'1' | b'e' | b'\x1b');
+    if !line.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(likely)
+        && !memchr::memmem::find(line, b"##team").is_some()
+    {
+        return None;
+    }
+    let Some(Detection::Found { format, .. }) = whole_line(line, 0) else { return None };
+    let is_report = matches!(format, Format::Junit | Format::RobotXml);
+    let is_point = format == Format::Tap && !(line.starts_with(b"TAP version ") || line.starts_with(b"1.."));
+    (!is_report && !is_point).then_some(format)
 }
 
 /// The binary format that bytes, which come next in an input, begin with or contain; `None` if they are text, as far as
@@ -203,7 +230,13 @@ fn document(line: &str, number: usize) -> Option<Detection> {
 /// A report that is one JSON document, known by its first key, wherever it begins.
 fn json_document(head: &[u8]) -> Option<Detection> {
     // The first key, what must be further on, and the format.
-    const BEGINNINGS: [(&str, &str, Format); 8] = [
+    const BEGINNINGS: [(&str, &str, Format); 14] = [
+        ("version", "\"configuration\"", Format::ResultsDb),
+        ("suite", "\"configuration\"", Format::ResultsDb),
+        ("commits", "\"configuration\"", Format::ResultsDb),
+        ("timestamp", "\"configuration\"", Format::ResultsDb),
+        ("test_results", "\"results\"", Format::ResultsDb),
+        ("configuration", "\"architecture\"", Format::ResultsDb),
         ("numFailedTestSuites", "", Format::Jest),
         ("numTotalTestSuites", "", Format::Vitest),
         ("generator", "\"suite\"", Format::RobotJson),
@@ -233,6 +266,8 @@ fn long_line(line: &[u8], number: usize) -> Option<Detection> {
         ("{\"event\": \"start_suite\", ", Format::Robot),
         ("{\"$report_type\":\"", Format::Pytest),
         ("{\"Time\":\"", Format::GoTest),
+        ("{\"fw\": \"", Format::PytestRt),
+        ("{\"machine_name\": \"", Format::Stpt),
     ];
     let (beginning, format) = beginnings.iter().find(|(beginning, _)| line.starts_with(beginning.as_bytes()))?;
     Some(Detection::Found { format: *format, reason: format!("Line {number} is long and begins with `{beginning}`.") })
@@ -325,8 +360,8 @@ mod tests {
         assert_eq!(
             error,
             "unknown format `tapp`; there are testwire, robot, pytest, reportlog, gotest, cargo, libtest, tap, teamcity, cucumber, \
-             cucumber-json, subunit, mocha, gtest-stream, node-events, jest-reporter, junit, robot-xml, robot-json, jest, \
-             vitest, playwright, mocha-json, gtest-json"
+             cucumber-json, subunit, mocha, gtest, ctest, gtest-stream, node-events, jest-reporter, junit, robot-xml, robot-json, jest, \
+             vitest, playwright, mocha-json, gtest-json, pytest-rt, stpt, resultsdb"
         );
     }
 }

@@ -4,11 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Decoder;
+use super::bodies::{Bodies, Client};
 use super::cargo::Cargo;
+use super::ctest::Ctest;
 use super::cucumber::Cucumber;
 use super::cucumber_json::CucumberJson;
 use super::document::{ByLine, Document};
 use super::gotest::GoTest;
+use super::gtest::Gtest;
 use super::gtest_json::GtestJson;
 use super::gtest_stream::GtestStream;
 use super::jest::Jest;
@@ -61,6 +64,10 @@ pub enum Format {
     Subunit,
     /// mocha's json-stream reporter.
     Mocha,
+    /// What a GoogleTest program prints.
+    Gtest,
+    /// What `ctest` prints.
+    Ctest,
     /// GoogleTest's stream protocol.
     #[value(name = "gtest-stream")]
     GtestStream,
@@ -93,6 +100,13 @@ pub enum Format {
     /// GoogleTest's JSON.
     #[value(name = "gtest-json")]
     GtestJson,
+    /// Bodies of pytest-rt and nose2rt, one a line.
+    #[value(name = "pytest-rt")]
+    PytestRt,
+    /// Bodies of System Test Progress Tracking, one a line.
+    Stpt,
+    /// Uploads to WebKit's results database.
+    ResultsDb,
 }
 
 impl Format {
@@ -111,6 +125,8 @@ impl Format {
         Self::CucumberJson,
         Self::Subunit,
         Self::Mocha,
+        Self::Gtest,
+        Self::Ctest,
         Self::GtestStream,
         Self::NodeEvents,
         Self::JestReporter,
@@ -122,6 +138,9 @@ impl Format {
         Self::Playwright,
         Self::MochaJson,
         Self::GtestJson,
+        Self::PytestRt,
+        Self::Stpt,
+        Self::ResultsDb,
     ];
 
     /// What it is called on the command line.
@@ -140,6 +159,8 @@ impl Format {
             Self::CucumberJson => "cucumber-json",
             Self::Subunit => "subunit",
             Self::Mocha => "mocha",
+            Self::Gtest => "gtest",
+            Self::Ctest => "ctest",
             Self::GtestStream => "gtest-stream",
             Self::NodeEvents => "node-events",
             Self::JestReporter => "jest-reporter",
@@ -151,6 +172,9 @@ impl Format {
             Self::Playwright => "playwright",
             Self::MochaJson => "mocha-json",
             Self::GtestJson => "gtest-json",
+            Self::PytestRt => "pytest-rt",
+            Self::Stpt => "stpt",
+            Self::ResultsDb => "resultsdb",
         }
     }
 
@@ -190,6 +214,8 @@ impl Format {
             Self::CucumberJson => Machine::lines(CucumberJson::default()),
             Self::Subunit => Machine::lines(Subunit::default()),
             Self::Mocha => Machine::lines(Mocha::default()),
+            Self::Gtest => Machine::lines(Gtest::default()),
+            Self::Ctest => Machine::lines(Ctest::default()),
             Self::GtestStream => Machine::lines(GtestStream::default()),
             Self::NodeEvents => Machine::lines(NodeEvents::default()),
             Self::JestReporter => Machine::lines(JestReporter::default()),
@@ -201,6 +227,9 @@ impl Format {
             Self::Playwright => Machine::document(JsonReport::new(Playwright::default())),
             Self::MochaJson => Machine::document(JsonReport::new(MochaJson::default())),
             Self::GtestJson => Machine::document(JsonReport::new(GtestJson::new(zone))),
+            Self::PytestRt => Machine::lines(Bodies::new(Client::Loader, zone)),
+            Self::Stpt => Machine::lines(Bodies::new(Client::Stpt, zone)),
+            Self::ResultsDb => Machine::lines(Bodies::new(Client::ResultsDb, zone)),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Bytes of a runner → [`Event`]s: one file per format, pure state machines without I/O or clock.
 
 pub mod applog;
+mod bodies;
 mod cargo;
 pub mod clients;
+mod ctest;
 mod cucumber;
 mod cucumber_json;
 mod detect;
@@ -11,6 +13,7 @@ mod excerpt;
 mod fields;
 mod format;
 mod gotest;
+mod gtest;
 mod gtest_json;
 mod gtest_stream;
 mod jest;
@@ -38,7 +41,7 @@ mod wall;
 mod xml;
 
 pub use self::cargo::streams as cargo_streams;
-pub use self::detect::{DETECT_LIMIT, Detection, Detector, binary_format, detect};
+pub use self::detect::{DETECT_LIMIT, Detection, Detector, binary_format, detect, stream_format};
 pub use self::document::{Broken, Document};
 pub use self::format::{Format, UnknownFormat};
 pub use self::wall::{Zone, utc};

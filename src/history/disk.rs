@@ -6,12 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::file::{self, FileError};
+use super::later::Later;
 use super::memory::{Memory, Observed, Opening};
 use super::past::{Past, Record};
 use super::rebuild::Rebuilder;
@@ -27,8 +27,6 @@ const KEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long another process may hold the lock: merging takes some 30 ms. A stopped one must not stop others.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-const CANNOT_KEEP: &str = "the results of this run cannot be kept for later ones";
-
 /// Gives runs their history.
 #[derive(Clone)]
 pub struct Historian(Arc<Shared>);
@@ -41,15 +39,17 @@ struct Shared {
     open: Mutex<HashMap<PathBuf, InUse>>,
     /// True if other processes have no parts of the runs of this one.
     has_all: bool,
-    /// Results that are being kept. They are waited for before a history is read again, and at the end of the process: until
-    /// then, the last entries are shipped beside them.
-    saves: Mutex<Vec<JoinHandle<()>>>,
+    /// Where results are kept, while the last entries are shipped or other runs go on. It is waited for before a history is
+    /// read again, and at the end of the process.
+    later: Later,
 }
 
 /// The files.
 struct Store {
     folder: PathBuf,
     has_complained: AtomicBool,
+    /// Held while a file is changed: threads of this process wait for each other as long as it takes.
+    turn: Mutex<()>,
 }
 
 /// When a file was written, and its size.
@@ -71,20 +71,20 @@ impl Historian {
     /// `has_all`: no other process has parts of the runs, whatever their shards are called. So it is with a daemon, whose
     /// many runs share what is in memory.
     pub fn new(state_dir: &Path, rebuilder: Option<Rebuilder>, has_all: bool) -> Self {
-        let store = Store { folder: state_dir.join(FOLDER), has_complained: AtomicBool::new(false) };
+        let store =
+            Store { folder: state_dir.join(FOLDER), has_complained: AtomicBool::new(false), turn: Mutex::default() };
         Self(Arc::new(Shared {
             store: Arc::new(store),
             has_all,
             rebuilder,
             open: Mutex::default(),
-            saves: Mutex::default(),
+            later: Later::default(),
         }))
     }
 
-    /// Waits until all is kept that was given. Its last clone does so by itself when it is dropped, and every run when it
-    /// begins.
-    pub fn settle(&self) {
-        self.0.saved();
+    /// Waits until all results are kept that were given. Its last clone does so by itself when it is dropped.
+    pub fn finish(&self) {
+        self.0.later.finish();
     }
 
     /// For one run.
@@ -97,8 +97,8 @@ impl Historian {
 
 impl Memory for OnDisk {
     fn open(&mut self, run: &Opening) -> Option<Arc<Past>> {
-        self.shared.saved();
         self.path = self.shared.store.folder.join(format!("{}.history", run.key.digest()));
+        self.shared.later.wait_for(&self.path);
         let (known, was_asked) = self.shared.read(&self.path);
         let is_shard = run.is_shard && !self.shared.has_all;
         if let Some(rebuilder) = self.shared.rebuilder.as_ref().filter(|_| is_shard || !was_asked) {
@@ -137,19 +137,18 @@ impl Memory for OnDisk {
         answer.ok()
     }
 
+    fn awaits(&self) -> bool {
+        self.arriving.is_some()
+    }
+
     fn keep(&mut self, results: &mut dyn Iterator<Item = Observed>, is_end: bool) {
-        if !is_end && (self.kept.elapsed() < KEEP_EVERY || self.shared.is_saving()) {
+        if !is_end && (self.kept.elapsed() < KEEP_EVERY || self.shared.later.is_writing(&self.path)) {
             return;
-        }
-        if is_end {
-            // What was kept of the same run before must not come last.
-            self.shared.saved();
         }
         self.kept = Instant::now();
         let mut results: Vec<Observed> = results.collect();
         let (store, path) = (Arc::clone(&self.shared.store), self.path.clone());
-        let place = path.clone();
-        self.shared.save(&place, move || {
+        self.shared.later.write(&self.path, move || {
             results.sort_unstable_by_key(|result| (result.test, result.slot));
             store.save(&path, || results.iter().map(record), false);
             if is_end {
@@ -196,35 +195,11 @@ impl Shared {
             }
         }
     }
-
-    /// Waits until all is kept that was given.
-    fn saved(&self) {
-        let saves = self.saves.lock().map(|mut saves| std::mem::take(&mut *saves)).unwrap_or_default();
-        // They print their own panics.
-        saves.into_iter().for_each(|save| drop(save.join()));
-    }
-
-    fn is_saving(&self) -> bool {
-        self.saves.lock().is_ok_and(|saves| saves.iter().any(|save| !save.is_finished()))
-    }
-
-    /// Keeps results beside everything else.
-    fn save(&self, path: &Path, work: impl FnOnce() + Send + 'static) {
-        let save = std::thread::Builder::new().name("history".into()).spawn(work);
-        match (save, self.saves.lock()) {
-            (Ok(save), Ok(mut saves)) => {
-                saves.retain(|save| !save.is_finished());
-                saves.push(save);
-            }
-            (Ok(save), Err(_)) => drop(save.join()),
-            (Err(error), _) => self.store.complain(path, CANNOT_KEEP, &error.into()),
-        }
-    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.saved();
+        self.later.finish();
     }
 }
 
@@ -239,11 +214,12 @@ impl Store {
             merged => merged,
         });
         if let Err(error) = saved {
-            self.complain(path, CANNOT_KEEP, &error);
+            self.complain(path, "the results of this run cannot be kept for later ones", &error);
         }
     }
 
     fn locked(&self, work: impl FnOnce() -> Result<(), FileError>) -> Result<(), FileError> {
+        let _turn = self.turn.lock();
         fs::create_dir_all(&self.folder)?;
         let lock = OpenOptions::new().create(true).append(true).open(self.folder.join("lock"))?;
         let until = Instant::now() + LOCK_PATIENCE;

@@ -69,6 +69,11 @@ pub trait Memory: Send {
     /// What became known since; each is given once. It takes the place of what was known before.
     fn arrived(&mut self) -> Option<Arc<Past>>;
 
+    /// True while something may still arrive.
+    fn awaits(&self) -> bool {
+        false
+    }
+
     /// Takes all results so far. It is called now and then, and with `is_end` when the run is over. Never fails: a run
     /// does not depend on its history.
     fn keep(&mut self, results: &mut dyn Iterator<Item = Observed>, is_end: bool);

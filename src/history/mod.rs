@@ -24,6 +24,7 @@
 pub mod disk;
 mod file;
 mod index;
+mod later;
 pub mod memory;
 pub mod past;
 pub mod rebuild;

@@ -170,7 +170,7 @@ fn keep(historian: &Historian, run: u32, outcome: Outcome) -> Option<Arc<Past>> 
     let known = memory.open(&opening(&format!("run-{run}")));
     let results = [1, 2].map(|test| Observed { test, slot: slot(run, outcome, 10), signature: 3, has_parts: false });
     memory.keep(&mut results.into_iter(), true);
-    historian.settle();
+    historian.finish();
     known
 }
 

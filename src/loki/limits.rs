@@ -68,6 +68,12 @@ impl Limits {
     }
 }
 
+/// The value of a key in a section of the text of `/config`, if it has both.
+pub fn config_value<'a>(text: &'a str, section: &str, key: &str) -> Option<&'a str> {
+    let lines = text.lines().map(str::trim_end).skip_while(|line| line.strip_suffix(':') != Some(section)).skip(1);
+    lines.take_while(|line| line.starts_with(' ') || line.is_empty()).find_map(|line| pair(line, "  ", key))
+}
+
 /// The value of `  key: value`.
 fn find<'a>(section: &[&'a str], key: &str) -> Option<&'a str> {
     section.iter().find_map(|line| pair(line, "  ", key))
@@ -94,7 +100,7 @@ fn size(text: &str) -> Option<usize> {
 }
 
 /// `1w`, `30d1h`, `10m0s`: numbers with units, as Prometheus writes them.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 6] =
         [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
     let (mut rest, mut millis) = (text, 0_u64);

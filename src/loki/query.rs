@@ -9,6 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
 use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -114,26 +116,41 @@ impl Client {
             url.query_pairs_mut().extend_pairs(params);
         }
         let request = self.http.get(url).timeout(timeout).header("X-Loki-Response-Encoding-Flags", "categorize-labels");
-        let mut response = self.authorised(request).send().await.map_err(broken)?;
-        let status = response.status().as_u16();
-        let max = if status == 200 { max } else { SMALL_BODY_MAX };
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            if body.len() + chunk.len() > max {
-                if status == 200 {
-                    return Err(QueryError::TooLarge(max));
-                }
-                break;
-            }
-            body.extend_from_slice(&chunk);
+        let response = self.authorised(request).send().await.map_err(broken)?;
+        text_of(response, max, |status| status == 200).await
+    }
+
+    /// `method path` with a JSON body, to a server beside Loki: the text of a 2xx.
+    ///
+    /// # Errors
+    /// If there is no such answer within `timeout`, or it has more than `max` bytes.
+    pub async fn call(
+        &self,
+        method: reqwest::Method,
+        path_and_query: &str,
+        body: Option<&serde_json::Value>,
+        timeout: Duration,
+        max: usize,
+    ) -> Result<String, QueryError> {
+        let (path, query) = path_and_query.split_once('?').map_or((path_and_query, None), |(p, q)| (p, Some(q)));
+        let mut url = self.sibling(path);
+        url.set_query(query);
+        let mut request = self.http.request(method, url).timeout(timeout);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
         }
-        let text = String::from_utf8_lossy(&body).into_owned();
-        if status == 200 { Ok(text) } else { Err(QueryError::Status { status, answer: text.trim().to_owned() }) }
+        let response = self.authorised(request).send().await.map_err(broken)?;
+        text_of(response, max, |status| (200..300).contains(&status)).await
     }
 
     /// What Loki says about its limits, within `timeout`; `None` if it does not: a gateway mostly has no way to `/config`.
     pub async fn limits(&self, timeout: Duration) -> Option<Limits> {
-        Limits::of_config(&self.get("/config", &[], timeout, CONFIG_MAX).await.ok()?)
+        Limits::of_config(&self.config(timeout).await?)
+    }
+
+    /// Loki's configuration, within `timeout`; `None` if it does not show it.
+    pub async fn config(&self, timeout: Duration) -> Option<String> {
+        self.get("/config", &[], timeout, CONFIG_MAX).await.ok()
     }
 
     /// Whether Loki takes and answers requests.
@@ -289,6 +306,25 @@ fn rows(text: &str) -> Result<Vec<Row>, QueryError> {
     }
     rows.sort_by_key(|row| row.time);
     Ok(rows)
+}
+
+/// The text of an answer with a good status.
+async fn text_of(mut response: Response, max: usize, is_good: fn(u16) -> bool) -> Result<String, QueryError> {
+    let status = response.status().as_u16();
+    let good = is_good(status);
+    let max = if good { max } else { SMALL_BODY_MAX };
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > max {
+            if good {
+                return Err(QueryError::TooLarge(max));
+            }
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let text = String::from_utf8_lossy(&body).into_owned();
+    if good { Ok(text) } else { Err(QueryError::Status { status, answer: text.trim().to_owned() }) }
 }
 
 /// What broke, in the words of the lowest layer: those above it only say that a request was sent.

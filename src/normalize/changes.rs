@@ -24,14 +24,14 @@ const MAX_EARLY: usize = 20_000;
 /// Runner whose runs are comparable only if all that is said of them is equal: platform, version, style.
 const RESULTS_DATABASE: &str = "resultsdb";
 
-/// A result of this run.
+/// A result of this run. Its serialized form has no names, as there are many of them.
 #[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[serde(from = "(Slot, u64, Option<Change>, bool, bool)", into = "(Slot, u64, Option<Change>, bool, bool)")]
 struct Noted {
     slot: Slot,
     signature: u64,
     change: Option<Change>,
     is_known: bool,
-    #[serde(default)]
     has_parts: bool,
 }
 
@@ -46,6 +46,18 @@ pub(super) struct Result<'a> {
     pub(super) signature: &'a str,
     /// True if other tests are parts of it.
     pub(super) has_parts: bool,
+}
+
+impl From<(Slot, u64, Option<Change>, bool, bool)> for Noted {
+    fn from((slot, signature, change, is_known, has_parts): (Slot, u64, Option<Change>, bool, bool)) -> Self {
+        Self { slot, signature, change, is_known, has_parts }
+    }
+}
+
+impl From<Noted> for (Slot, u64, Option<Change>, bool, bool) {
+    fn from(noted: Noted) -> Self {
+        (noted.slot, noted.signature, noted.change, noted.is_known, noted.has_parts)
+    }
 }
 
 /// Beside what the results of this run are seen, and what came of it. Its serialized form is what the run itself brought;
@@ -156,6 +168,11 @@ impl Changes {
         true
     }
 
+    /// True while earlier runs are being looked for elsewhere.
+    pub(super) fn awaits(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.awaits())
+    }
+
     /// True if results can be seen beside earlier ones.
     pub(super) fn is_told(&self) -> bool {
         self.past.as_ref().is_some_and(|past| !past.is_empty())
@@ -207,8 +224,8 @@ impl Changes {
         }
     }
 
-    /// What a result means, and whether its failure is a known one.
-    pub(super) fn note(&mut self, result: &Result<'_>, counters: &mut Counters) -> (Judgement, bool) {
+    /// What a result means, and whether its failure is a known one. Without counters its history is kept, but it is no news.
+    pub(super) fn note(&mut self, result: &Result<'_>, counters: Option<&mut Counters>) -> (Judgement, bool) {
         let Result { test, id, status, is_flaky, time, duration, signature, has_parts } = *result;
         let is_known = self.known.matches(id, time, status.is_failing());
         let Some(outcome) = Outcome::of(status, is_flaky) else { return (Judgement::default(), is_known) };
@@ -219,22 +236,28 @@ impl Changes {
             _ => Slot::new(time, self.tag, outcome, duration),
         };
         let record = self.past.as_ref().and_then(|past| past.get(test));
-        let judgement = match &self.past {
+        let mut judgement = match &self.past {
             Some(past) => past.judge_by(record, slot),
             None => Past::default().judge_by(None, slot),
         };
+        let is_news = counters.is_some();
+        let is_known = is_known && is_news;
+        judgement.change = judgement.change.filter(|_| is_news);
         let signature = u64::from_str_radix(signature, 16).unwrap_or(0);
         if self.results.len() < MAX_RESULTS || before.is_some() {
             // A correction does not know of parts.
             let has_parts = has_parts || before.is_some_and(|before| before.has_parts);
             let noted = Noted { slot, signature, change: judgement.change, is_known, has_parts };
             self.results.insert(test, noted);
-            self.count(id, before.map(|before| before.change), judgement.change, counters);
-            let was_known = before.is_some_and(|before| before.is_known);
-            counters.known = counters.known + u64::from(is_known) - u64::from(was_known).min(counters.known);
+            if let Some(counters) = counters {
+                self.count(id, before.map(|before| before.change), judgement.change, counters);
+                let was_known = before.is_some_and(|before| before.is_known);
+                counters.known = counters.known + u64::from(is_known) - u64::from(was_known).min(counters.known);
+            }
             self.has_news = true;
         }
-        if self.memory.is_some() && before.is_none() && self.early.len() < MAX_EARLY && !self.is_told_fully() {
+        if is_news && self.memory.is_some() && before.is_none() && self.early.len() < MAX_EARLY && !self.is_told_fully()
+        {
             self.early.push(prefix(id, super::text::MAX_MESSAGE * 4).into());
         }
         (judgement, is_known)

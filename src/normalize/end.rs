@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::Normalizer;
 use super::pairs::Pairs;
 use super::text::push_duration;
 use super::write::key;
+use super::{Normalizer, configuration};
 use crate::event::{Level, Note, RunStatus, Timestamp};
 use crate::loki::entry::EntrySink;
 use crate::names::{kind, meta};
@@ -47,6 +47,7 @@ impl Normalizer {
             RunEnd::Abandoned => "testwire ended before the run".to_owned(),
         };
         self.close_open(&why, now, out);
+        self.close_parts(&why, now, out);
         self.complaints = self.changes.known.complaints(now);
         for complaint in self.complaints.clone() {
             self.note(&Note { level: Level::Warn, text: complaint.into() }, now, out);
@@ -63,8 +64,10 @@ impl Normalizer {
             RunStatus::Passed => "info",
             RunStatus::Failed | RunStatus::Aborted => "error",
         };
+        let configuration = configuration(&info.metadata);
         let mut pairs = Pairs::new(level);
         pairs.push(meta::HOST, &info.host);
+        pairs.push(meta::CONFIGURATION, &configuration);
         for (name, value) in &info.metadata {
             pairs.push(name, value);
         }

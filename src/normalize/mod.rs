@@ -3,6 +3,7 @@
 //! Pure: no I/O and no clock. Time is an argument: the wall clock for live input, the events' own for old files.
 
 mod changes;
+mod configuration;
 mod counters;
 mod end;
 mod fit;
@@ -10,6 +11,7 @@ mod hung;
 mod known;
 mod pace;
 mod pairs;
+mod parts;
 mod render;
 mod running;
 mod signature;
@@ -27,14 +29,17 @@ pub use counters::Counters;
 pub use end::RunEnd;
 pub use fit::fit;
 pub use known::{Known, KnownFailure};
+pub use parts::{Part, PartEnd};
 pub use running::{Found, Hints, Running, SharedRunning, Window};
 pub use signature::signature;
 pub use snapshot::{OpenTest, Snapshot};
 pub use text::{MAX_LINE, longest_line, pieces};
 
 use changes::Changes;
+use configuration::configuration;
 use hung::Watch;
 use pace::Pace;
+use parts::Parts;
 
 use crate::event::{Event, Fact, RunStatus, Status, TestRef, Timestamp};
 use crate::history::memory::Memory;
@@ -122,6 +127,8 @@ pub struct Normalizer {
     watch: Watch,
     #[serde(skip)]
     complaints: Vec<String>,
+    #[serde(default)]
+    parts: Parts,
 }
 
 /// What the runner processes said of themselves.
@@ -158,6 +165,7 @@ impl Normalizer {
             pace: Pace::default(),
             watch: Watch::default(),
             complaints: Vec::new(),
+            parts: Parts::default(),
         }
     }
 
@@ -234,18 +242,31 @@ impl Normalizer {
             line.push_str(": ");
             line.push_str(&self.info.command);
         }
+        self.write_run(status::STARTED, &line, time, out);
+        self.plan_files();
+        self.write_progress(time, out);
+    }
+
+    /// An entry of the run itself, with what is known of it.
+    fn write_run(&mut self, status: &'static str, line: &str, time: Timestamp, out: &mut dyn EntrySink) {
         let info = self.info.clone();
         let mut pairs = Pairs::new("info");
         pairs.push(meta::HOST, &info.host);
         for (name, value) in &info.metadata {
             pairs.push(name, value);
         }
-        self.write(key(kind::RUN, status::STARTED), time, &line, pairs, out);
-        self.write_progress(time, out);
+        self.write(key(kind::RUN, status), time, line, pairs, out);
     }
 
     /// Takes one event; `now` is the time of entries whose event has none, and paces the progress entries.
     pub fn event(&mut self, event: &Event<'_>, now: Timestamp, out: &mut dyn EntrySink) {
+        match self.within() {
+            Some(part) => self.part_event(&part, event, now, out),
+            None => self.take(event, now, out),
+        }
+    }
+
+    fn take(&mut self, event: &Event<'_>, now: Timestamp, out: &mut dyn EntrySink) {
         let now = self.clock(event.time, now);
         let time = event.time.unwrap_or(now);
         self.start(time.min(now), out);

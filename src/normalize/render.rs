@@ -7,7 +7,7 @@ use super::changes::Result;
 use super::pairs::Pairs;
 use super::text::{after_first_line, first_line, millis, push_duration, word};
 use super::write::{StreamKey, key as stream_key};
-use super::{Normalizer, borrowed, changes, level_of, signature};
+use super::{Normalizer, borrowed, changes, configuration, level_of, signature};
 use crate::event::{
     Note, RunFinished, RunStarted, RunStatus, Status, StepFinished, SuiteFinished, SuiteStarted, TestFinished, TestRef,
     TestStarted, Timestamp,
@@ -21,20 +21,26 @@ use crate::names::{kind, meta, status};
 const MAX_NAMES: usize = 200;
 
 /// What an end entry of a test says, whether it ended now or is corrected later.
-struct TestEnd<'a> {
-    key: u64,
-    test: TestRef<'a>,
-    status: Status,
-    attempt: u32,
-    flaky: bool,
-    duration: Option<Duration>,
-    message: &'a str,
-    details: &'a str,
-    tags: &'a str,
+pub(super) struct TestEnd<'a> {
+    /// What stands for the test in its history.
+    pub(super) key: u64,
+    pub(super) test: TestRef<'a>,
+    pub(super) status: Status,
+    pub(super) attempt: u32,
+    pub(super) flaky: bool,
+    pub(super) duration: Option<Duration>,
+    pub(super) message: &'a str,
+    pub(super) details: &'a str,
+    pub(super) tags: &'a str,
     /// True if this is the test's result; false for an attempt that was lost.
-    is_result: bool,
-    was_hung: bool,
-    has_parts: bool,
+    pub(super) is_result: bool,
+    /// False for a file in whose place its tests count: it has a history, but no change or failure of its own.
+    pub(super) counts: bool,
+    pub(super) was_hung: bool,
+    /// True if other tests are parts of it.
+    pub(super) has_parts: bool,
+    /// Of a file that is a test; else empty.
+    pub(super) exit_code: &'a str,
 }
 
 impl Normalizer {
@@ -109,8 +115,10 @@ impl Normalizer {
                 details: "",
                 tags: &lost.tags,
                 is_result: false,
+                counts: true,
                 was_hung: lost.is_hung,
                 has_parts: lost.has_parts,
+                exit_code: "",
                 test,
             };
             self.write_end(&end, time, out);
@@ -144,7 +152,18 @@ impl Normalizer {
         }
     }
 
-    pub(super) fn test_finished<'e>(&mut self, end: &'e TestFinished<'_>, time: Timestamp, out: &mut dyn EntrySink) {
+    pub(super) fn test_finished(&mut self, end: &TestFinished<'_>, time: Timestamp, out: &mut dyn EntrySink) {
+        self.finish_test(end, "", time, out);
+    }
+
+    /// The same for a test that is a program with an exit code.
+    pub(super) fn finish_test<'e>(
+        &mut self,
+        end: &'e TestFinished<'_>,
+        exit_code: &'e str,
+        time: Timestamp,
+        out: &mut dyn EntrySink,
+    ) {
         let key = test_key(&end.test.id);
         if self.tests.get_open(key).is_none() {
             let began = Timestamp(time.0 - end.duration.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(0)));
@@ -174,8 +193,10 @@ impl Normalizer {
             details: &end.details,
             tags: &tags,
             is_result: true,
+            counts: true,
             was_hung: done.open.is_hung,
             has_parts: done.open.has_parts,
+            exit_code,
         };
         let expected = self.write_end(&end, time, out);
         if !end.has_parts {
@@ -199,13 +220,15 @@ impl Normalizer {
             details: &end.details,
             tags: &tags,
             is_result: true,
+            counts: true,
             was_hung: false,
             has_parts: false,
+            exit_code: "",
         };
         self.write_end(&end, time, out);
     }
 
-    fn remember_failing(&mut self, id: &str, status: Status, was_failing: bool) {
+    pub(super) fn remember_failing(&mut self, id: &str, status: Status, was_failing: bool) {
         match (status.is_failing(), was_failing) {
             (true, false) if self.failing.len() < MAX_NAMES => self.failing.push(id.to_owned()),
             (false, true) => self.failing.retain(|name| name != id),
@@ -214,14 +237,19 @@ impl Normalizer {
     }
 
     /// Gives the time that the test usually takes.
-    fn write_end(&mut self, end: &TestEnd<'_>, time: Timestamp, out: &mut dyn EntrySink) -> Option<Duration> {
+    pub(super) fn write_end(
+        &mut self,
+        end: &TestEnd<'_>,
+        time: Timestamp,
+        out: &mut dyn EntrySink,
+    ) -> Option<Duration> {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         line.push_str(word(end.status));
         line.push(' ');
         line.push_str(&end.test.id);
         finish_line(&mut line, end.duration, end.message, end.details);
-        let failed = end.status.is_failing() || end.status == Status::Retried;
+        let failed = (end.status.is_failing() || end.status == Status::Retried) && end.counts;
         let signature = if failed {
             signature(if end.message.is_empty() { end.details } else { end.message })
         } else {
@@ -238,7 +266,7 @@ impl Normalizer {
                 signature: &signature,
                 has_parts: end.has_parts,
             };
-            self.changes.note(&result, &mut self.tests.counters)
+            self.changes.note(&result, end.counts.then_some(&mut self.tests.counters))
         } else {
             Default::default()
         };
@@ -247,6 +275,9 @@ impl Normalizer {
             (judged.expected.map(millis).unwrap_or_default(), judged.slower_by.map(millis).unwrap_or_default());
         let flips = if judged.flaky_score > 0 { judged.flaky_score.to_string() } else { String::new() };
         let millis = end.duration.map(millis).unwrap_or_default();
+        // Of results as they should be there are many, and each pair makes all queries slower.
+        let is_expected = matches!(end.status, Status::Passed | Status::Skipped | Status::Xfailed);
+        let configuration = if is_expected { String::new() } else { configuration(&self.info.metadata) };
         let mut pairs = Pairs::new(level_of(end.status));
         pairs.push(meta::TEST, &end.test.id);
         pairs.push(meta::SUITE, &end.test.suite);
@@ -263,7 +294,9 @@ impl Normalizer {
         pairs.push(meta::SLOWER_BY, &slower_by);
         pairs.push(meta::FLAKY_SCORE, &flips);
         pairs.push(meta::HUNG, if end.was_hung { "false" } else { "" });
+        pairs.push(meta::EXIT_CODE, end.exit_code);
         pairs.push(meta::KNOWN, if is_known { "true" } else { "" });
+        pairs.push(meta::CONFIGURATION, &configuration);
         self.write(stream_key(kind::TEST, end.status.as_str()), time, &line, pairs, out);
         self.line = line;
         judged.expected

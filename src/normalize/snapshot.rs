@@ -27,6 +27,9 @@ pub struct Snapshot {
     pub counters: Counters,
     /// Tests under way, oldest first, at most 500.
     pub open: Vec<OpenTest>,
+    /// Files under way of a batch, in whose place their tests count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<OpenTest>,
 }
 
 /// A test under way.
@@ -62,6 +65,7 @@ impl Normalizer {
             suite_failed: self.verdict.suite_failed,
             counters: self.tests.counters,
             open: open.collect(),
+            parts: self.open_parts(),
         }
     }
 
@@ -75,6 +79,7 @@ impl Normalizer {
             Open::new(&test, open.attempt, Timestamp(open.started))
         });
         normalizer.tests.restore(snapshot.counters, open);
+        normalizer.restore_parts(snapshot.parts);
         normalizer.recall_running();
         normalizer
     }

@@ -90,12 +90,25 @@ struct Planned {
     expected: Option<Duration>,
 }
 
-/// What is remembered of an ended test.
+/// What is remembered of an ended test. Its serialized form has no names, as there are many of them.
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(from = "(u16, Status, bool)", into = "(u16, Status, bool)")]
 struct Ended {
     attempts: u16,
     status: Status,
     failed_once: bool,
+}
+
+impl From<(u16, Status, bool)> for Ended {
+    fn from((attempts, status, failed_once): (u16, Status, bool)) -> Self {
+        Self { attempts, status, failed_once }
+    }
+}
+
+impl From<Ended> for (u16, Status, bool) {
+    fn from(ended: Ended) -> Self {
+        (ended.attempts, ended.status, ended.failed_once)
+    }
 }
 
 /// What a finished attempt means.
@@ -138,7 +151,7 @@ pub(super) enum Plan {
     Whole,
     /// More was announced when tests had ended already: runners begin one by one, and each knows its own tests only.
     InParts,
-    /// The number of tests is known.
+    /// Their number is known, or all of their names.
     Total,
 }
 
@@ -259,6 +272,27 @@ impl Tests {
         self.plan
     }
 
+    /// Other tests count in the place of this one, which is open. False if an attempt of it has counted before: then it goes on
+    /// to count.
+    pub(super) fn hold(&mut self, key: u64) -> bool {
+        if self.ended(key).is_some() {
+            return false;
+        }
+        if let Some(open) = self.close(key) {
+            self.known = self.known.saturating_sub(1);
+            self.counters.retried -= u64::from(open.attempt > 1).min(self.counters.retried);
+            self.counters.running = self.open.len() as u64;
+            self.update_planned();
+        }
+        true
+    }
+
+    /// A test counts after all that was held. Whether it is flaky, and whether it was failing before.
+    pub(super) fn count(&mut self, key: u64, status: Status, attempt: u32) -> (bool, bool) {
+        self.known += 1;
+        self.record(key, status, attempt)
+    }
+
     /// The open attempt of a test.
     pub(super) fn get_open(&self, key: u64) -> Option<&Open> {
         self.open.get(&key)
@@ -366,6 +400,16 @@ impl Tests {
         self.counters.unfinished += counters.running.saturating_sub(running);
         self.counters.running = running;
         self.known = counters.planned;
+    }
+
+    /// What was announced by name is all, though parts of it may be announced by themselves.
+    pub(super) fn plan_is_whole(&mut self) {
+        self.plan = Plan::Total;
+    }
+
+    /// Tests that were announced before the state was restored are about to be announced again.
+    pub(super) fn plan_anew(&mut self, tests: usize) {
+        self.known = self.known.saturating_sub(tests as u64);
     }
 
     /// Number of announced tests that were never seen, and the names that are known of them, sorted.

@@ -7,7 +7,7 @@ use super::output::ToNothing;
 use crate::decode::{self, Decoder, Detection, Detector, Format, Zone};
 use crate::event::{self, Event, Fact, Level, LogLine, Note, RunFinished, RunStatus, Timestamp};
 use crate::loki::entry::EntrySink;
-use crate::normalize::{Normalizer, Snapshot};
+use crate::normalize::{Normalizer, Part, Snapshot};
 use crate::source::lines::LineReader;
 use crate::source::{Got, Source};
 
@@ -19,6 +19,8 @@ pub enum Handler {
     Detect(Detect),
     /// No events: every line is a log line of this source.
     Plain(event::Source<'static>),
+    /// Log lines, until one of them is an event of a known format.
+    Watch(event::Source<'static>),
 }
 
 /// What is needed to find out a format.
@@ -68,6 +70,10 @@ pub struct Feed {
     pub(super) damaged: Option<String>,
     /// The format that somebody said it has, and of which it has no event.
     pub(super) eventless: Option<Format>,
+    /// The file of a batch that it is of.
+    pub(super) part: Option<Part>,
+    /// True if the last look at it gave something.
+    pub(super) is_fresh: bool,
     lines: LineReader,
     handler: Handler,
     tee: Option<Box<dyn Tee>>,
@@ -94,6 +100,8 @@ impl Feed {
             unknown_format: false,
             damaged: None,
             eventless: None,
+            part: None,
+            is_fresh: false,
             lines: LineReader::default(),
             handler,
             tee: None,
@@ -116,6 +124,13 @@ impl Feed {
         self
     }
 
+    /// Takes it for what a file of a batch says.
+    #[must_use]
+    pub fn of_part(mut self, part: &Part) -> Self {
+        self.part = Some(part.clone());
+        self
+    }
+
     /// Takes the part of the source that another process has dealt with, as `snapshot` and the number of bytes say, for
     /// its state alone: entries come from what is behind it.
     #[must_use]
@@ -126,7 +141,9 @@ impl Feed {
 
     /// Bytes of the source that were taken, if it is a file that can be read again.
     pub(super) fn offset(&self) -> Option<u64> {
-        matches!(self.source, Source::Follow(_)).then(|| self.lines.consumed())
+        // Whoever runs a batch has many; none of them is read again.
+        let is_file = matches!(self.source, Source::Follow(_)) && self.part.is_none();
+        is_file.then(|| self.lines.consumed())
     }
 
     /// Reads once and takes what came.
@@ -136,6 +153,7 @@ impl Feed {
         out: &mut dyn EntrySink,
         now: Timestamp,
     ) -> io::Result<Got> {
+        normalizer.enter(self.part.as_ref());
         let Self { source, lines, handler, tee, unknown_format, eventless, known, .. } = self;
         let mut tee_error = None;
         let got = lines.fill(source, |bytes| {
@@ -174,6 +192,7 @@ impl Feed {
 
     /// Takes what was held back; the source is not read any more.
     pub(super) fn end(&mut self, normalizer: &mut Normalizer, out: &mut dyn EntrySink, now: Timestamp) {
+        normalizer.enter(self.part.as_ref());
         let Self { lines, handler, tee, unknown_format, damaged, eventless, .. } = self;
         let mut took = Took::default();
         lines.finish(|line, _| took.add(handler.line(line, normalizer, out, now)));
@@ -236,7 +255,7 @@ impl Handler {
         match self {
             Self::Decode(format, _) => format.is_binary(),
             Self::Detect(_) => decode::binary_format(next).is_some(),
-            Self::Plain(_) => false,
+            Self::Plain(_) | Self::Watch(_) => false,
         }
     }
 
@@ -253,7 +272,11 @@ impl Handler {
                 }
                 decoder.line(line, &mut |event| took.event |= hand_on(&event, normalizer, out, now));
             }
-            Self::Plain(source) => {
+            Self::Watch(_) if let Some(format) = decode::stream_format(line) => {
+                *self = Self::decoder(format);
+                return self.line(line, normalizer, out, now);
+            }
+            Self::Plain(source) | Self::Watch(source) => {
                 let text = String::from_utf8_lossy(line);
                 let log = LogLine { test: None, source: source.clone(), level: None, text };
                 normalizer.event(&Event { time: None, fact: Fact::Log(log) }, now, out);

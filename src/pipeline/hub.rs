@@ -51,6 +51,11 @@ pub enum Change {
     Limits(Limits),
 }
 
+fn write_state(open: &Open, clients: &Clients, out: &mut dyn io::Write) -> io::Result<()> {
+    let state = State { version: saved::VERSION, table: &open.table, clients: clients.state() };
+    Ok(serde_json::to_writer(out, &state)?)
+}
+
 /// The runs that are on, and where their entries go.
 pub struct Hub {
     clients: Clients,
@@ -157,10 +162,12 @@ impl Hub {
         self
     }
 
-    /// All of its state, in one line.
-    pub fn state(&self) -> Vec<u8> {
-        let state = State { version: saved::VERSION, table: &self.open.table, clients: self.clients.state() };
-        serde_json::to_vec(&state).expect("texts, numbers, lists and maps with such keys become JSON")
+    /// Writes all of its state, in one line.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_state(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        write_state(&self.open, &self.clients, out)
     }
 
     /// Runs that are on.
@@ -294,12 +301,8 @@ impl Hub {
 
     /// Begins the journal anew. False if that did not work.
     fn renew(&mut self) -> bool {
-        if self.journal.is_none() {
-            return true;
-        }
-        let state = self.state();
         let Some(journal) = &mut self.journal else { return true };
-        let renewed = journal.renew(&state);
+        let renewed = journal.renew(&|out| write_state(&self.open, &self.clients, out));
         if let Err(error) = &renewed {
             tracing::error!(%error, "the journal cannot be written");
         }
@@ -354,9 +357,8 @@ impl Hub {
         }
         let flushed = self.flush();
         let left = if self.journal.is_some() { self.runs() } else { 0 };
-        let state = self.state();
         if let Some(journal) = self.journal.take().filter(|_| flushed)
-            && let Err(error) = journal.leave(&state)
+            && let Err(error) = journal.leave(&|out| self.write_state(out))
         {
             tracing::error!(%error, "the journal cannot be written");
         }

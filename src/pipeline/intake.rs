@@ -10,9 +10,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::feed::Feed;
 use super::output::{Mark, Output, OutputError};
+use super::parts::{Ending, PartOver, PartStart};
 use crate::decode::Format;
 use crate::event::{RunStatus, Timestamp};
-use crate::normalize::{Counters, Normalizer, Progress, RunEnd};
+use crate::normalize::{Counters, Normalizer, Progress, RunEnd, Snapshot};
 use crate::source::Got;
 use crate::source::lines::READ;
 
@@ -59,12 +60,21 @@ pub struct Report {
     pub complaints: Vec<String>,
     /// The format that an input was said to have, and of which it had no event.
     pub eventless: Option<Format>,
+    /// The run as it ended.
+    pub snapshot: Snapshot,
+}
+
+/// What an intake is told.
+enum Order {
+    Begin(Box<PartStart>),
+    Over(Box<PartOver>),
+    End(RunEnd),
 }
 
 /// Tells a running intake to end.
 #[derive(Debug)]
 pub struct Handle {
-    commands: mpsc::Sender<RunEnd>,
+    commands: mpsc::Sender<Order>,
     wake: PipeWriter,
     live: Arc<Mutex<Live>>,
 }
@@ -72,8 +82,22 @@ pub struct Handle {
 impl Handle {
     /// The run is over: what has come is read to its end, then the run is closed. Later calls change nothing.
     pub fn end(&mut self, end: RunEnd) {
+        self.tell(Order::End(end));
+    }
+
+    /// A file of a batch begins.
+    pub fn begin_part(&mut self, start: PartStart) {
+        self.tell(Order::Begin(Box::new(start)));
+    }
+
+    /// The process of a file of a batch is gone: what it said is read to its end.
+    pub fn end_part(&mut self, over: PartOver) {
+        self.tell(Order::Over(Box::new(over)));
+    }
+
+    fn tell(&mut self, order: Order) {
         // A failure means that the intake has ended by itself.
-        if self.commands.send(end).is_ok() {
+        if self.commands.send(order).is_ok() {
             self.wake.write_all(&[0]).ok();
         }
     }
@@ -89,11 +113,12 @@ pub struct Intake {
     feeds: Vec<Feed>,
     normalizer: Normalizer,
     output: Box<dyn Output>,
-    commands: mpsc::Receiver<RunEnd>,
+    commands: mpsc::Receiver<Order>,
     wake: PipeReader,
     live: Arc<Mutex<Live>>,
     published: Instant,
     end: Option<RunEnd>,
+    ending: Ending,
     ends_with_input: bool,
     last_input: Instant,
     report: Report,
@@ -125,6 +150,7 @@ impl Intake {
             live,
             published: now,
             end: None,
+            ending: Ending::default(),
             ends_with_input,
             last_input: now,
             report: Report::default(),
@@ -135,13 +161,14 @@ impl Intake {
     /// Runs to the end of the run. `start` writes the run's first entry at once, even if no event ever comes.
     pub fn run(mut self, start: bool) -> Report {
         if start {
-            self.normalizer.start(now(), &mut *self.output);
+            self.normalizer.open_run(now(), &mut *self.output);
         }
         self.flush();
         loop {
             let quiet = !self.turn();
-            if let Ok(end) = self.commands.try_recv() {
-                self.end.get_or_insert(end);
+            self.settle();
+            if let Ok(order) = self.commands.try_recv() {
+                self.obey(order);
                 // What was written before the end is still to be read: one more turn at least.
                 self.last_input = Instant::now();
                 continue;
@@ -153,6 +180,36 @@ impl Intake {
         self.finish()
     }
 
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::End(end) => drop(self.end.get_or_insert(end)),
+            Order::Over(over) => self.ending.add(*over),
+            Order::Begin(start) => {
+                let PartStart { part, attempt, feeds } = *start;
+                self.normalizer.enter(None);
+                self.normalizer.part_started(&part, attempt, now(), &mut *self.output);
+                self.feeds.extend(feeds.into_iter().map(|feed| feed.of_part(&part)));
+                self.flush();
+            }
+        }
+    }
+
+    /// Ends files that have nothing more to say.
+    fn settle(&mut self) {
+        if self.ending.is_empty() {
+            return;
+        }
+        let Self { ending, feeds, normalizer, output, .. } = self;
+        let told = ending.settle(feeds, QUIET, normalizer, &mut **output, now());
+        if !told.is_empty() {
+            self.flush();
+        }
+        // Whoever waited may have given up.
+        for told in told {
+            told.send(()).ok();
+        }
+    }
+
     /// Waits for input, takes what is there, hands it on. False if nothing came.
     fn turn(&mut self) -> bool {
         let ready = self.wait();
@@ -162,12 +219,14 @@ impl Intake {
         let mut is_read_up = true;
         let Self { feeds, normalizer, output, .. } = self;
         for (feed, ready) in feeds.iter_mut().zip(ready) {
+            feed.is_fresh = false;
             if !ready || feed.ended {
                 continue;
             }
             match feed.take(normalizer, &mut **output, now) {
                 Ok(Got::Bytes(count)) => {
                     came = true;
+                    feed.is_fresh = true;
                     is_read_up &= count < READ;
                 }
                 Ok(Got::Nothing) => {}
@@ -217,7 +276,7 @@ impl Intake {
         let fds_ended = self.feeds.iter().all(|f| f.ended || f.source.pollable().is_none());
         match self.end {
             None => self.ends_with_input && self.feeds.iter().all(|f| f.ended),
-            Some(_) => quiet && (fds_ended || self.last_input.elapsed() >= QUIET),
+            Some(_) => quiet && self.ending.is_empty() && (fds_ended || self.last_input.elapsed() >= QUIET),
         }
     }
 
@@ -250,6 +309,7 @@ impl Intake {
         let now = now();
         let Self { feeds, normalizer, output, .. } = &mut self;
         feeds.iter_mut().filter(|f| !f.ended).for_each(|f| f.end(normalizer, &mut **output, now));
+        normalizer.enter(None);
         let end = self.end.take().unwrap_or(RunEnd::InputEnded);
         self.report.status = self.normalizer.finish(&end, now, &mut *self.output);
         self.flush();
@@ -258,6 +318,7 @@ impl Intake {
         self.report.elapsed = progress.elapsed;
         self.report.entries = self.normalizer.entries();
         self.report.complaints = self.normalizer.complaints().to_vec();
+        self.report.snapshot = self.normalizer.snapshot();
         self.report.unknown_format = self.feeds.iter().any(|f| f.unknown_format);
         self.report.damaged = self.feeds.iter_mut().find_map(|f| f.damaged.take());
         self.report.eventless = self.feeds.iter().find_map(|f| f.eventless);

@@ -14,7 +14,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -22,8 +22,14 @@ use serde::{Deserialize, Serialize};
 
 const FOLDER: &str = "listen";
 const SUFFIX: &str = ".journal";
-/// Steps may have this many bytes, and as many as the state in front of them twice over.
-const STEPS: u64 = 4 << 20;
+/// Steps may have this many bytes, and as many as the state in front of them twice over: while a state is written nobody
+/// is answered, and a restart takes that many steps in some tenths of a second.
+const STEPS: u64 = 16 << 20;
+/// States are written in pieces of this size: that of many runs is too large to be in memory twice.
+const PIECE: usize = 256 << 10;
+
+/// Writes a state, in one line.
+pub type WriteState<'a> = &'a dyn Fn(&mut dyn Write) -> io::Result<()>;
 
 /// How far a journal counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,18 +138,20 @@ impl Folder {
     ///
     /// # Errors
     /// If it cannot be written; then those before it count.
-    pub fn begin(self, queue: &str, state: &[u8], fsync: bool) -> io::Result<Journal> {
+    pub fn begin(self, queue: &str, state: WriteState<'_>, fsync: bool) -> io::Result<Journal> {
         let generation = newest(&self.path)?.map_or(1, |found| found.generation + 1);
         let (file, base) = self.write(generation, queue, state, fsync)?;
         Ok(Journal { folder: self, queue: queue.to_owned(), fsync, file, generation, base, bytes: base })
     }
 
     /// A file with this state that is there whole or not at all; it is open for more.
-    fn write(&self, generation: u64, queue: &str, state: &[u8], fsync: bool) -> io::Result<(File, u64)> {
+    fn write(&self, generation: u64, queue: &str, state: WriteState<'_>, fsync: bool) -> io::Result<(File, u64)> {
         let new = self.path.join("new");
-        let mut file = File::create(&new)?;
-        file.write_all(state)?;
-        file.write_all(b"\n")?;
+        let mut pieces = BufWriter::with_capacity(PIECE, File::create(&new)?);
+        state(&mut pieces)?;
+        pieces.write_all(b"\n")?;
+        let mut file = pieces.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let length = file.stream_position()?;
         if fsync {
             file.sync_all()?;
         }
@@ -159,7 +167,7 @@ impl Folder {
                 fs::remove_file(other).ok();
             }
         }
-        Ok((file, state.len() as u64 + 1))
+        Ok((file, length))
     }
 }
 
@@ -175,7 +183,7 @@ impl Journal {
         let written = self.file.write_all(&line).and_then(|()| if self.fsync { self.file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             self.file.set_len(self.bytes)?;
-            io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.bytes))?;
+            self.file.seek(io::SeekFrom::Start(self.bytes))?;
             return Err(error);
         }
         self.bytes += line.len() as u64;
@@ -196,7 +204,7 @@ impl Journal {
     ///
     /// # Errors
     /// Those of the disk; then this one goes on.
-    pub fn renew(&mut self, state: &[u8]) -> io::Result<()> {
+    pub fn renew(&mut self, state: WriteState<'_>) -> io::Result<()> {
         let (file, base) = self.folder.write(self.generation + 1, &self.queue, state, self.fsync)?;
         (self.file, self.base, self.bytes) = (file, base, base);
         self.generation += 1;
@@ -207,7 +215,7 @@ impl Journal {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn leave(mut self, state: &[u8]) -> io::Result<()> {
+    pub fn leave(mut self, state: WriteState<'_>) -> io::Result<()> {
         self.queue.clear();
         self.renew(state)
     }
@@ -236,16 +244,16 @@ mod tests {
         let folder = Folder::take(state.path(), "a").unwrap();
         let path = folder.path().to_owned();
         assert_eq!(newest(&path).unwrap(), None);
-        let mut journal = folder.begin("run.17", b"state", false).unwrap();
+        let mut journal = folder.begin("run.17", &|out| out.write_all(b"state"), false).unwrap();
         journal.append(b"step").unwrap();
         assert_eq!(journal.place(), Place { generation: 1, bytes: 11 });
         let found = newest(&path).unwrap().unwrap();
         assert_eq!((found.generation, found.queue.as_str()), (1, "run.17"));
         assert_eq!(fs::read(found.path).unwrap(), b"state\nstep\n");
-        journal.renew(b"new").unwrap();
+        journal.renew(&|out| out.write_all(b"new")).unwrap();
         assert_eq!(journal.place(), Place { generation: 2, bytes: 4 });
         journal.append(b"step").unwrap();
-        journal.leave(b"last").unwrap();
+        journal.leave(&|out| out.write_all(b"last")).unwrap();
         let found = newest(&path).unwrap().unwrap();
         assert_eq!((found.generation, found.queue.as_str()), (3, ""));
         assert_eq!(fs::read(found.path).unwrap(), b"last\n");

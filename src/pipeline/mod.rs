@@ -17,4 +17,5 @@ pub mod hub;
 pub mod intake;
 pub mod journal;
 pub mod output;
+pub mod parts;
 pub mod tail;

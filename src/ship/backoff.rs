@@ -7,7 +7,7 @@ use crate::loki::push::RetryClass;
 /// First and longest wait where Loki itself is likely to mend.
 const QUICK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 /// The same without a connection, which costs Loki nothing: what has waited is to arrive soon after Loki is back.
-const UNREACHED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const UNREACHED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// First and longest wait where a person must act; the longest is what that person will wait for.
 const SLOW: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
@@ -47,9 +47,9 @@ mod tests {
     }
 
     #[test]
-    fn a_loki_that_cannot_be_reached_is_looked_for_every_two_seconds() {
+    fn a_loki_that_cannot_be_reached_is_looked_for_every_second() {
         assert_eq!(delay(RetryClass::Connection, 1, None, 1.0), Duration::from_millis(100));
-        assert_eq!(delay(RetryClass::Connection, 20, None, 1.0), Duration::from_secs(2));
+        assert_eq!(delay(RetryClass::Connection, 20, None, 1.0), Duration::from_secs(1));
     }
 
     #[test]

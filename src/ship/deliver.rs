@@ -44,6 +44,8 @@ pub(super) struct Batch {
     pub(super) records: Vec<Record>,
     /// The entries of the first records; those of the others are read again.
     pub(super) loaded: Vec<Bytes>,
+    /// The push of all its entries, if that was made ahead.
+    packed: Option<Bytes>,
     pub(super) work: Work,
     /// Failures in a row.
     pub(super) failures: u32,
@@ -64,6 +66,7 @@ impl Batch {
         Self {
             records,
             loaded,
+            packed: None,
             work,
             failures: 0,
             max_bytes: usize::MAX,
@@ -75,6 +78,17 @@ impl Batch {
 }
 
 impl Batch {
+    /// Lets go of what is in memory: it is read again when it is its turn.
+    pub(super) fn unload(&mut self) {
+        self.loaded.clear();
+        self.packed = None;
+    }
+
+    /// Number of its entries, those that are settled included.
+    fn entries(&self) -> usize {
+        self.records.iter().map(|record| record.count as usize).sum()
+    }
+
     /// Size of its entries, those that are settled included.
     pub(super) fn bytes(&self) -> usize {
         self.records.iter().map(|record| record.len as usize).sum()
@@ -180,15 +194,16 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
 
     /// One push; what it must wait for, if it must.
     async fn advance(&self, stream: &Stream, loaded: &Loaded, batch: &mut Batch, range: Range<usize>) -> Option<Step> {
-        let work = &mut batch.work;
         let parts = loaded.slices(&range);
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         if bytes == 0 {
             // Only entries that are lost.
-            work.accepted();
+            batch.work.accepted();
             return None;
         }
-        let body = self.pack(stream, &parts);
+        // What was made ahead is of all entries, so it serves the first push of a whole batch.
+        let ahead = batch.packed.take().filter(|_| range.len() == batch.entries());
+        let body = ahead.unwrap_or_else(|| self.pack(stream, &parts));
         drop(parts);
         let wire = body.len();
         let flight = Flight::start(&self.stats);
@@ -197,6 +212,7 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
         drop(flight);
         self.stats.count_outcome(&outcome, begun.elapsed());
         batch.seen |= !matches!(outcome, Outcome::Retry { sent: false, .. });
+        let work = &mut batch.work;
         match outcome {
             Outcome::Accepted => {
                 self.stats.count_accepted(range.len(), bytes, wire);
@@ -216,6 +232,14 @@ impl<Q: Queue, R: Rejected> Courier<Q, R> {
             Outcome::Retry { class, after, error, .. } => return Some(Step::Wait { class, after, error }),
         }
         None
+    }
+
+    /// Makes the push of a batch whose entries are all in memory; of any other, nothing.
+    pub(super) fn pack_ahead(&self, stream: &Stream, batch: &mut Batch) {
+        if batch.loaded.len() == batch.records.len() {
+            let parts: Vec<&[u8]> = batch.loaded.iter().map(AsRef::as_ref).collect();
+            batch.packed = Some(self.pack(stream, &parts));
+        }
     }
 
     fn pack(&self, stream: &Stream, parts: &[&[u8]]) -> Bytes {

@@ -27,11 +27,24 @@ pub(super) enum State {
     Waiting { until: Instant, batch: Batch, asked: bool },
 }
 
+/// A batch whose push is made while the one before it flies, so that neither waits for the other.
+#[derive(Debug)]
+pub(super) enum Ahead {
+    /// There is none.
+    None,
+    /// It is being made.
+    Packing,
+    /// It is next.
+    Ready(Batch),
+}
+
 /// The pushes of one stream: in order, one at a time.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) stream: Arc<Stream>,
     pub(super) state: State,
+    /// The batch after the one that flies.
+    pub(super) ahead: Ahead,
     /// Records with their entries, up to [`Settings::stream_ahead`].
     loaded: VecDeque<(Record, Bytes)>,
     loaded_bytes: usize,
@@ -51,6 +64,7 @@ impl Lane {
         Self {
             stream,
             state: State::Idle,
+            ahead: Ahead::None,
             loaded: VecDeque::new(),
             loaded_bytes: 0,
             parked: VecDeque::new(),
@@ -78,13 +92,16 @@ impl Lane {
 
     /// When this lane wants to push; `None` while it flies or has nothing.
     pub(super) fn wants(&self, now: Instant, draining: bool, settings: &Settings) -> Option<Instant> {
-        let wanted = match self.state {
-            State::Flying { .. } => None,
-            State::Waiting { until, .. } => Some(until),
-            State::Idle if draining || self.loaded_bytes >= settings.batch_bytes || !self.parked.is_empty() => {
+        let wanted = match (&self.state, &self.ahead) {
+            (State::Flying { .. }, _) => None,
+            (State::Waiting { until, .. }, _) => Some(*until),
+            // Its end wakes who asks.
+            (State::Idle, Ahead::Packing) => None,
+            (State::Idle, Ahead::Ready(_)) => Some(now),
+            (State::Idle, _) if draining || self.loaded_bytes >= settings.batch_bytes || !self.parked.is_empty() => {
                 self.due.map(|due| due.min(now))
             }
-            State::Idle => self.due,
+            (State::Idle, _) => self.due,
         };
         wanted.map(|at| self.free.map_or(at, |free| at.max(free)))
     }
@@ -94,7 +111,14 @@ impl Lane {
         let state = std::mem::replace(&mut self.state, State::Flying { since: now });
         let batch = match state {
             State::Waiting { batch, .. } => Some(batch),
-            State::Idle => self.next_batch(settings),
+            State::Idle => match std::mem::replace(&mut self.ahead, Ahead::None) {
+                Ahead::Ready(batch) => Some(batch),
+                Ahead::None => self.next_batch(settings),
+                Ahead::Packing => {
+                    self.ahead = Ahead::Packing;
+                    None
+                }
+            },
             State::Flying { since } => {
                 self.state = State::Flying { since };
                 return None;
@@ -117,6 +141,34 @@ impl Lane {
         self.due = (!self.is_empty()).then(|| self.last_push.map_or(now, |last| last + settings.linger));
     }
 
+    /// The next batch, if it is full and in memory, so that its push can be made while another flies.
+    pub(super) fn take_ahead(&mut self, settings: &Settings) -> Option<Batch> {
+        let wanted = matches!((&self.state, &self.ahead), (State::Flying { .. }, Ahead::None)) && !self.in_trouble;
+        if !wanted || self.loaded_bytes < settings.batch_bytes {
+            return None;
+        }
+        let due = self.due;
+        let batch = self.next_batch(settings)?;
+        self.due = due;
+        self.ahead = Ahead::Packing;
+        Some(batch)
+    }
+
+    /// The push of a batch was made. Where another one is in trouble, it may wait for long.
+    pub(super) fn packed(&mut self, mut batch: Batch) {
+        if self.in_trouble {
+            batch.unload();
+        }
+        self.ahead = Ahead::Ready(batch);
+    }
+
+    /// What was made ahead will wait for long.
+    pub(super) fn unload_ahead(&mut self) {
+        if let Ahead::Ready(batch) = &mut self.ahead {
+            batch.unload();
+        }
+    }
+
     fn next_batch(&mut self, settings: &Settings) -> Option<Batch> {
         let (mut records, mut entries, mut bytes) = (Vec::new(), Vec::new(), 0);
         let fits = |bytes: usize, record: &Record| bytes == 0 || bytes + record.len as usize <= settings.batch_bytes;
@@ -137,7 +189,7 @@ impl Lane {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.loaded.is_empty() && self.parked.is_empty()
+        self.loaded.is_empty() && self.parked.is_empty() && matches!(self.ahead, Ahead::None)
     }
 
     /// True if there is nothing in it and it has not been used for a while.
@@ -260,6 +312,45 @@ mod tests {
         assert_eq!(test.launch(60).0, [1]);
         test.lane.settled(test.at(61), &SETTINGS);
         assert_eq!(test.launch(120).0, [2], "a record above the limit goes alone");
+    }
+
+    #[test]
+    fn the_next_full_batch_is_made_while_one_flies() {
+        let mut test = Test::new();
+        for _ in 0..5 {
+            test.push(400, 0);
+        }
+        assert!(test.lane.take_ahead(&SETTINGS).is_none(), "nothing flies");
+        assert_eq!(test.launch(1).0, [0, 1]);
+        let ahead = test.lane.take_ahead(&SETTINGS).unwrap();
+        assert_eq!(ahead.loaded.len(), 2);
+        assert!(test.lane.take_ahead(&SETTINGS).is_none(), "one at a time");
+        test.lane.settled(test.at(2), &SETTINGS);
+        assert_eq!((test.wants(2), test.lane.is_empty()), (None, false), "it is being made");
+        test.lane.packed(ahead);
+        assert_eq!(test.wants(3), Some(3));
+        assert_eq!(test.launch(3), (vec![2, 3], 2));
+        test.lane.settled(test.at(4), &SETTINGS);
+        assert_eq!(test.launch(60).0, [4]);
+        assert!(test.lane.is_empty());
+    }
+
+    #[test]
+    fn what_was_made_ahead_is_let_go_of_in_trouble() {
+        let mut test = Test::new();
+        for _ in 0..5 {
+            test.push(400, 0);
+        }
+        test.launch(1);
+        let ahead = test.lane.take_ahead(&SETTINGS).unwrap();
+        test.lane.in_trouble = true;
+        test.lane.packed(ahead);
+        let batch = Batch::new(Vec::new(), Vec::new());
+        test.lane.state = State::Waiting { until: test.at(50), batch, asked: false };
+        assert_eq!(test.wants(2), Some(50));
+        assert_eq!(test.launch(50), (vec![], 0), "what waited goes first");
+        test.lane.settled(test.at(51), &SETTINGS);
+        assert_eq!(test.launch(52), (vec![2, 3], 0), "it is read again");
     }
 
     #[test]

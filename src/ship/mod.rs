@@ -15,6 +15,7 @@ mod lane;
 mod late;
 mod pace;
 mod rejected;
+mod settings;
 mod stats;
 mod trouble;
 
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 pub use self::bisect::Refusal;
 pub use self::rejected::{Rejected, RejectedEntry, RejectedFiles};
+pub use self::settings::Settings;
 pub use self::stats::{Delivery, DeliveryState, OUTCOMES, Stats};
 
 use self::deliver::{Batch, Courier, Record, Step};
@@ -48,51 +50,6 @@ const PARKED_MAX: usize = 256 * 1024;
 const SHRINK_MAX: u32 = 6;
 /// Above this number of lanes, those without work are forgotten.
 const LANES_KEPT: usize = 64;
-
-/// How entries are batched.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How long the entries of a busy stream are collected.
-    pub linger: Duration,
-    /// Encoded entries of one push in bytes, labels not counted. Loki's real limit is 4 MiB.
-    pub batch_bytes: usize,
-    /// Pushes under way at a time; those of streams in trouble take at most half.
-    pub in_flight: usize,
-    /// Bytes of entries that one stream may hold in memory before they are pushed.
-    pub stream_ahead: usize,
-    /// The same for all streams.
-    pub ahead: usize,
-    /// Most bytes a second of one stream; `None`: no bound. See [`Settings::below_sharding`].
-    pub stream_rate: Option<usize>,
-}
-
-impl Settings {
-    /// Keeps each stream below the rate (bytes a second) from which on Loki deals the entries of a push out to several
-    /// streams of its own. It then answers as for a push with several streams: 204 although it has refused some (measured
-    /// on 3.7: 56 of 89 refused entries). Loki adds the size of the push to the stream's rate, so pushes become smaller too.
-    #[must_use]
-    pub fn below_sharding(mut self, rate: Option<usize>) -> Self {
-        if let Some(rate) = rate {
-            self.stream_rate = Some(rate / 4 * 3);
-            self.batch_bytes = self.batch_bytes.min(rate / 8);
-        }
-        self
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        const MIB: usize = 1024 * 1024;
-        Self {
-            linger: Duration::from_millis(50),
-            batch_bytes: MIB,
-            in_flight: 8,
-            stream_ahead: 2 * MIB,
-            ahead: 8 * MIB,
-            stream_rate: None,
-        }
-    }
-}
 
 /// What the shipper is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +97,7 @@ impl<Q: Queue> Shipper<Q> {
             in_pieces: HashMap::new(),
             lanes: HashMap::new(),
             flights: JoinSet::new(),
+            packing: JoinSet::new(),
             flying_in_trouble: 0,
             read_to_the_end: false,
             trouble: Trouble::default(),
@@ -222,6 +180,8 @@ struct Dispatcher<Q, R> {
     in_pieces: HashMap<RecordId, u32>,
     lanes: HashMap<Arc<Stream>, Lane>,
     flights: JoinSet<Landed>,
+    /// Pushes that are made ahead.
+    packing: JoinSet<(Arc<Stream>, Batch)>,
     flying_in_trouble: usize,
     read_to_the_end: bool,
     trouble: Trouble,
@@ -246,6 +206,7 @@ impl<Q: Queue, R: Rejected> Dispatcher<Q, R> {
                 return;
             }
             let retry = self.launch(now, told == Intent::Drain);
+            self.pack_ahead();
             let hold = self.holds_reading(now);
             let wake = retry.into_iter().chain(hold.filter(|until| *until > now)).min();
             let far = now + Duration::from_secs(3600);
@@ -257,6 +218,13 @@ impl<Q: Queue, R: Rejected> Dispatcher<Q, R> {
                 Some(landed) = self.flights.join_next() => {
                     if let Some(landed) = resume_panic(landed) {
                         self.land(landed, told == Intent::Drain);
+                    }
+                }
+                Some(packed) = self.packing.join_next() => {
+                    if let Some((stream, batch)) = resume_panic(packed)
+                        && let Some(lane) = self.lanes.get_mut(&stream)
+                    {
+                        lane.packed(batch);
                     }
                 }
                 () = tokio::time::sleep_until(wake.unwrap_or(far)) => {}
@@ -332,6 +300,18 @@ impl<Q: Queue, R: Rejected> Dispatcher<Q, R> {
         next
     }
 
+    /// Makes the next pushes of streams whose last one is under way.
+    fn pack_ahead(&mut self) {
+        for lane in self.lanes.values_mut() {
+            let Some(mut batch) = lane.take_ahead(&self.settings) else { continue };
+            let (courier, stream) = (Arc::clone(&self.courier), Arc::clone(&lane.stream));
+            self.packing.spawn(async move {
+                courier.pack_ahead(&stream, &mut batch);
+                (stream, batch)
+            });
+        }
+    }
+
     /// Until when the queue is not to be read, if it is not: looked at again then, or when a delivery ends.
     fn holds_reading(&self, now: Instant) -> Option<Instant> {
         let parked: usize = self.lanes.values().map(Lane::parked).sum();
@@ -368,6 +348,7 @@ impl<Q: Queue, R: Rejected> Dispatcher<Q, R> {
                 self.courier.stats.count_retry(class, &error);
                 self.trouble.tell(&stream, &error, wait, now);
                 lane.in_trouble = true;
+                lane.unload_ahead();
                 let asked = after.is_some();
                 // Who is waiting for the end is to see it soon after Loki is back.
                 let wait = if draining && !asked { wait.min(Duration::from_secs(1)) } else { wait };

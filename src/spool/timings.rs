@@ -34,6 +34,17 @@ impl Timings {
         self.longest_us = self.longest_us.max(other.longest_us);
     }
 
+    /// Those that came after `earlier`, which is an older copy of it; the longest is the longest of all.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut new = *self;
+        for (mine, theirs) in new.classes.iter_mut().zip(earlier.classes) {
+            *mine = mine.saturating_sub(theirs);
+        }
+        new.total_us = new.total_us.saturating_sub(earlier.total_us);
+        new
+    }
+
     /// How many.
     pub fn count(&self) -> u64 {
         self.classes.iter().sum()
@@ -84,6 +95,8 @@ mod tests {
         let mut twice = timings;
         twice.merge(&timings);
         assert_eq!((twice.count(), twice.longest()), (200, ms(20_000)));
+        assert_eq!(twice.since(&timings), timings);
+        assert_eq!(timings.since(&timings).count(), 0);
         assert_eq!(twice.cumulative().last(), Some((None, 200)));
     }
 

@@ -1,12 +1,16 @@
 //! `testwire check`: what it finds, what it says, how it ends. And the reading from Loki that it stands on.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/fake_grafana.rs"]
+mod fake_grafana;
 mod query;
 mod reading_loki;
 
 use std::process::Command;
 
+use fake_grafana::{FakeGrafana, Kept, ours};
 use reading_loki::{Fault, ReadingLoki};
+use serde_json::json;
 
 /// Exit code and standard output of `testwire check`, in an empty environment and directory.
 fn check(arguments: &[&str], env: &[(&str, &str)]) -> (i32, String) {
@@ -136,4 +140,70 @@ fn bad_settings_end_with_3_and_an_unusable_state_directory_with_7() {
     let (code, text) = check(&["--state-dir", "/dev/null/x", "--loki-url", "http://127.0.0.1:9"], &[]);
     assert_eq!(code, 7, "{text}");
     assert!(step(&text, "state").starts_with("FAILED  cannot write below /dev/null/x"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_that_will_hurt_are_told_and_change_no_exit_code() {
+    let (code, text, _loki) = check_with(Fault::ShowsConfig, &[]).await;
+    assert_eq!(code, 0, "{text}");
+    let told: Vec<&str> = text.lines().filter(|line| line.starts_with("limits ")).collect();
+    assert!(told[0].starts_with("limits      warning a query may give 500 series"), "{text}");
+    assert!(text.contains("hint: set max_query_series: 10000"), "{text}");
+    assert!(told.iter().any(|line| line.contains("a query may span 30 days")), "{text}");
+    assert!(
+        told.iter().any(|line| line.contains("kept for ever, but refused when they are older than 7 days")),
+        "{text}"
+    );
+    let (_, text, _loki) = check_with(Fault::None, &[]).await;
+    assert!(step(&text, "limits").starts_with("ok      not shown by this Loki"), "{text}");
+}
+
+/// What `check` says of a Grafana whose data source reads from this Loki, after a change to what it holds.
+async fn check_grafana(loki: &ReadingLoki, change: impl FnOnce(&mut Kept)) -> String {
+    let grafana = FakeGrafana::usual().await;
+    {
+        let mut kept = grafana.kept.lock().unwrap();
+        kept.loki = Some(loki.url.clone());
+        kept.dashboards = ours().into_iter().map(|(uid, dashboard)| (uid, (dashboard, "f".into(), false))).collect();
+        change(&mut kept);
+    }
+    let (loki, url) = (loki.url.clone(), grafana.url.clone());
+    let asked = move || check(&["--loki-url", &loki, "--grafana-url", &url], &[]);
+    let (code, text) = tokio::task::spawn_blocking(asked).await.unwrap();
+    assert_eq!(code, 0, "Grafana is not needed: {text}");
+    assert_eq!(grafana.changes(), Vec::<String>::new(), "it only looks");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grafana_must_find_the_entry_and_have_the_dashboards() {
+    let loki = ReadingLoki::start(Fault::None, 5000).await;
+    let text = check_grafana(&loki, |_| {}).await;
+    assert!(step(&text, "Grafana").ends_with("answers, version 12.4.10"), "{text}");
+    assert!(step(&text, "shown").starts_with("ok      its data source Logs (logs) finds the entry"), "{text}");
+    let count = ours().len();
+    assert!(step(&text, "dashboards").starts_with(&format!("ok      all {count} are there")), "{text}");
+
+    let other = ReadingLoki::start(Fault::Drops, 5000).await;
+    let url = other.url.clone();
+    let text = check_grafana(&loki, |kept| {
+        kept.loki = Some(url);
+        kept.dashboards.remove("testwire-live");
+    })
+    .await;
+    assert!(step(&text, "shown").starts_with("warning no data source finds the entry"), "{text}");
+    assert!(step(&text, "dashboards").starts_with("warning it lacks live"), "{text}");
+    assert!(text.contains("hint: `testwire dashboards install`"), "{text}");
+
+    let text = check_grafana(&loki, |kept| {
+        kept.sources.clear();
+        kept.dashboards.get_mut("testwire-runs").unwrap().0["refresh"] = json!("1h");
+    })
+    .await;
+    assert!(step(&text, "shown").starts_with("warning it has no data source of type Loki"), "{text}");
+    assert!(step(&text, "dashboards").starts_with("warning it has other versions of runs"), "{text}");
+
+    let text = check_grafana(&loki, |kept| kept.wants = Some("Bearer x")).await;
+    assert!(step(&text, "shown").starts_with("ok      not for everyone to see"), "{text}");
+    assert!(step(&text, "dashboards").starts_with("ok      whether it has them is not for everyone"), "{text}");
 }

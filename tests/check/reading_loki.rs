@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     WriteOnly,
     /// Has only just started.
     NotReady,
+    /// Nothing, but it shows the limits of a stock Loki.
+    ShowsConfig,
     /// Is something else.
     NotLoki,
 }
@@ -88,6 +90,7 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
         ("/loki/api/v1/push", _) => push(&shared, &body),
         ("/loki/api/v1/query_range", Fault::WriteOnly) => (403, "no permission: logs:read".into()),
         ("/loki/api/v1/query_range", _) => query_range(&shared, &parameters),
+        ("/config", Fault::ShowsConfig) => (200, include_str!("../fixtures/loki/config.yaml").into()),
         ("/ready", Fault::NotReady) => (503, "Ingester not ready: waiting for 15s after being ready".into()),
         ("/ready", _) => (200, "ready\n".into()),
         ("/loki/api/v1/status/buildinfo", _) => (200, r#"{"version":"3.7.8","goVersion":"go"}"#.into()),

@@ -92,6 +92,13 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Its memory, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// What it wrote to standard error so far.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()

@@ -16,3 +16,4 @@ mod resultsdb;
 mod server;
 mod spooled;
 mod stpt;
+mod testruns;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::daemon::{Daemon, Reply};
 
 /// A request of a recording.
+#[derive(Clone)]
 pub(crate) struct Recorded {
     method: String,
     path: String,
@@ -49,7 +50,12 @@ impl Recorded {
     /// The same with another text in its body.
     pub(crate) fn with(&self, from: &str, to: &str) -> Self {
         let body = String::from_utf8(self.body.clone()).unwrap().replace(from, to).into_bytes();
-        Self { method: self.method.clone(), path: self.path.clone(), headers: self.headers.clone(), body }
+        Self { body, ..self.clone() }
+    }
+
+    /// The same to another path.
+    pub(crate) fn to(&self, path: &str) -> Self {
+        Self { path: path.to_owned(), ..self.clone() }
     }
 
     pub(crate) fn send(&self, daemon: &Daemon) -> Reply {

@@ -185,3 +185,18 @@ fn an_archive_is_kept_under_the_name_of_its_run() {
     let said = ended.find(&[("kind", "log"), ("source", "archive")]);
     assert!(said[0]["line"].as_str().unwrap().contains(&run_id));
 }
+
+/// The uploader takes 413 for an archive that is too large, and goes on; any other refusal makes it fail.
+#[test]
+fn an_archive_that_cannot_be_kept_does_not_make_the_uploader_fail() {
+    let daemon = Daemon::start(&[]);
+    let state = daemon.directory.path().join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(state.join("attachments"), "a file is in the way").unwrap();
+    let archive = recorded("resultsdb_uploads").into_iter().find(|r| r.path() == "/api/upload/archive").unwrap();
+    let reply = archive.send(&daemon);
+    assert_eq!(reply.status, 413);
+    assert!(reply.body.contains("\"description\":\"the archive cannot be kept\""), "{reply:?}");
+    let ended = daemon.stop();
+    assert!(ended.err.contains("an archive cannot be kept"), "{}", ended.err);
+}

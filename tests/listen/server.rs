@@ -97,14 +97,47 @@ fn a_page_in_a_browser_is_kept_out() {
     assert_eq!(daemon.request("POST", "/v1/events", &[("Origin", "https://example.org")], LOG).status, 403);
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(bytes).unwrap();
+    packed.finish().unwrap()
+}
+
+/// Bodies of 15 MiB in 15 KiB, of which the last bytes never come.
+#[test]
+fn many_bombs_at_a_time_are_bounded_together_and_others_are_served() {
+    let daemon = Daemon::start(&["--max-body", "16MiB"]);
+    let bomb = gzip(&vec![b'x'; 15 << 20]);
+    let mut bombs = Vec::new();
+    for path in ["/v1/events", "/loader"].into_iter().cycle().take(80) {
+        let mut stream = daemon.connect();
+        let head = "Host: x\r\nContent-Encoding: gzip\r\nContent-Length: 1000000";
+        write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\n\r\n").unwrap();
+        stream.write_all(&bomb).unwrap();
+        bombs.push(stream);
+    }
+    let mut most = 0;
+    // Those that find no room are told so after some seconds.
+    let mut answer = [0; 12];
+    let told = |stream: &mut std::net::TcpStream| stream.read_exact(&mut answer).is_ok().then_some(answer);
+    let begun = Instant::now();
+    let refused = std::thread::scope(|scope| {
+        let refused = scope.spawn(|| bombs.iter_mut().rev().map(told).next().unwrap());
+        while !refused.is_finished() {
+            most = most.max(daemon.resident());
+            assert_eq!(daemon.post("/tm_api/test_start/", "{}").status, 400, "others are answered");
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        refused.join().unwrap()
+    });
+    assert!(matches!(refused.as_ref(), Some(b"HTTP/1.1 503" | b"HTTP/1.1 408")), "{refused:?}");
+    assert!(most < 500 << 10, "80 times 15 MiB cost {most} KiB");
+}
+
 #[test]
 fn packed_bodies_are_taken_up_to_the_limit_of_what_they_become() {
     let daemon = Daemon::start(&["--max-body", "64KiB"]);
-    let gzip = |bytes: &[u8]| {
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        packed.write_all(bytes).unwrap();
-        packed.finish().unwrap()
-    };
     let post = |encoding: &str, body: &[u8]| {
         daemon.request("POST", "/v1/events", &[("Content-Encoding", encoding)], body).status
     };
@@ -170,20 +203,15 @@ fn affordable(wanted: usize) -> usize {
 #[test]
 fn ten_thousand_idle_connections_and_slow_ones_cost_little_and_are_closed() {
     let daemon = Daemon::start(&[]);
-    let rss = |id: u32| {
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
     // What the first requests need anyway.
     for _ in 0..20 {
         daemon.post("/v1/events", LOG);
     }
-    let before = rss(daemon.id());
+    let before = daemon.resident();
     let count = affordable(10_000);
     let mut idle: Vec<_> = (0..count).map(|_| daemon.connect()).collect();
     assert_eq!(daemon.post("/v1/events", LOG).status, 204);
-    let grown = rss(daemon.id()) - before;
+    let grown = daemon.resident() - before;
     println!("{count} idle connections: {before} KiB and {grown} KiB");
     assert!(grown < 4 * count as u64, "{count} idle connections cost {grown} KiB");
     // Others are slow: a byte of a head now and then is no better than none.

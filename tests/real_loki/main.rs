@@ -2,6 +2,10 @@
 
 // Clippy knows helpers of tests, which may unwrap, by `cfg(test)`.
 #[cfg(test)]
+mod alerts;
+#[cfg(test)]
+mod batch;
+#[cfg(test)]
 mod beside;
 #[cfg(test)]
 #[path = "../common/binary.rs"]
@@ -19,6 +23,8 @@ mod ending;
 mod faults;
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod health;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
@@ -43,6 +49,8 @@ mod runners;
 mod runs;
 #[cfg(test)]
 mod sample_runs;
+#[cfg(test)]
+mod testruns;
 #[cfg(test)]
 #[path = "../common/twenty_runs.rs"]
 mod twenty_runs;

@@ -40,14 +40,25 @@ impl Row {
     }
 }
 
+/// True for the end of a run.
+fn is_end(row: &Row) -> bool {
+    !matches!(row.get("status"), "created" | "started")
+}
+
 impl Recorded {
     /// Reads the run once it has ended: its end entry says how many entries there must be.
     pub(crate) async fn read(loki: &Loki, project: &str, run_id: &str) -> Self {
+        Self::read_until(loki, project, run_id, "").await
+    }
+
+    /// The same for a run that ends with this status, if it is not empty: one that is gone on with ends twice.
+    pub(crate) async fn read_until(loki: &Loki, project: &str, run_id: &str, status: &str) -> Self {
         let expr = format!("{{service_name=\"{project}\"}} | run_id=\"{run_id}\"");
         wait_for(&format!("all entries of {run_id} of {project}"), SOON, || async {
             let rows = loki.query_range(&expr, now() - BACK, now() + 1_000_000_000, usize::MAX).await;
             let recorded = Self { rows };
-            let entries = recorded.of("run").find(|row| row.get("status") != "started")?.number("entries");
+            let is_end = |row: &&Row| is_end(row) && (status.is_empty() || row.get("status") == status);
+            let entries = recorded.of("run").find(is_end)?.number("entries");
             (recorded.rows.len() as u64 >= entries).then_some(recorded)
         })
         .await
@@ -60,10 +71,11 @@ impl Recorded {
 
     /// The run's end.
     pub(crate) fn end(&self) -> &Row {
-        let mut ends = self.of("run").filter(|row| row.get("status") != "started");
-        let end = ends.next().expect("a run that was read has an end");
-        assert!(ends.next().is_none(), "one end: {:?}", self.rows);
-        end
+        let mut ends: Vec<_> = self.of("run").filter(|row| is_end(row)).collect();
+        ends.sort_by_key(|row| row.number("entries"));
+        let resumed = self.of("run").filter(|row| row.line.starts_with("RESUME ")).count();
+        assert_eq!(ends.len(), resumed + 1, "one end, and one more each time that it goes on: {:?}", self.rows);
+        ends.pop().expect("it is not empty")
     }
 
     /// Attempts of each test in the order of their ends.

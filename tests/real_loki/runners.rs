@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::binary::{Done, Scratch, run};
+use crate::binary::{Done, Scratch, run, start};
 use crate::loki::Loki;
 use crate::projects::Truth;
 use crate::query::unique_project;
@@ -196,6 +197,74 @@ async fn cargo_test_is_itself_and_its_lines_are_its_results() {
         .collect();
     assert_eq!(failed.len(), 1, "why it failed is told once");
     assert!(lines_of(&recorded, "till::tests::gives_change").contains(&"counting"));
+}
+
+#[tokio::test]
+async fn unittest_is_itself_and_every_outcome_is_told() {
+    let recorded = assert_same_and_true("unittest", &["python", "-m", "unittest", "-v"]).await;
+    let closes = recorded.of("test").find(|row| row.get("message") == "AssertionError: it stays open (and 1 more)");
+    assert!(closes.is_some_and(|row| row.line.contains("OSError: the key does not turn")), "both failures are there");
+}
+
+#[tokio::test]
+async fn prove_is_itself_and_its_tests_are_told_as_it_reads_them() {
+    let recorded = assert_same_and_true("prove", &["prove"]).await;
+    assert!(recorded.of("log").any(|row| row.line == "# closed"));
+    assert!(recorded.of("suite").any(|row| row.get("suite") == "t/printer.t" && row.line.contains("no printer")));
+}
+
+#[tokio::test]
+async fn ctest_is_itself_and_its_lines_are_its_results() {
+    let recorded = assert_same_and_true("ctest", &["ctest", "-V"]).await;
+    assert_eq!(lines_of(&recorded, "opens").last(), Some(&"the drawer opens"));
+}
+
+#[tokio::test]
+async fn reports_of_maven_and_gradle_are_in_loki_while_the_command_runs() {
+    let (loki, project, scratch) = (Loki::get(), unique_project("runners"), Scratch::new());
+    let report = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/captures/java/surefire4_rerun.SlipTest.xml");
+    // What Maven does: a report as a class ends, and more work after that.
+    let script = format!(
+        "mkdir -p a/target/surefire-reports\ncp {report} a/target/surefire-reports/TEST-SlipTest.xml\necho '[INFO] done'\n\
+         until [ -e seen ]; do sleep 0.1; done\nexit 1\n"
+    );
+    scratch.add("mvnw", &script);
+    let typed = ["run", "--loki-url", loki.url(), "--project", &project, "--run-id", "r", "--", "sh", "./mvnw", "test"];
+    let started = start(&mut scratch.testwire(typed));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Recorded::read(loki, &project, "r").await.of("test").next().is_none() {
+        assert!(Instant::now() < deadline, "no test of the report is in Loki, and the command still runs");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    scratch.add("seen", "");
+    let done = started.wait();
+    assert_eq!((done.code, done.out().as_str()), (1, "[INFO] done\n"), "{}", done.err());
+    let recorded = Recorded::read(loki, &project, "r").await;
+    recorded.assert_whole(loki).await;
+    assert!(recorded.of("log").any(|row| row.line == "[INFO] done"));
+    assert!(recorded.end().number("done") > 0);
+}
+
+#[test]
+fn what_another_command_prints_is_known_by_its_first_event() {
+    let captures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/captures/");
+    let scratch = Scratch::new();
+    for (capture, counts) in [("gtest/killed.txt", ["2", "2", "2"]), ("node/basic.tap", ["13", "12", "3"])] {
+        let typed = |more: &[&str]| {
+            let file = format!("{captures}{capture}");
+            let command = ["--", "cat", &file];
+            run(&mut scratch.testwire([&["run", "--output=ndjson", "--quiet"], more, &command].concat()), b"")
+        };
+        let end = |done: &Done| -> serde_json::Value {
+            let entries = done.out();
+            let run_end = entries.lines().rfind(|line| line.contains("\"kind\":\"run\"")).unwrap().to_owned();
+            serde_json::from_str(&run_end).unwrap()
+        };
+        let found = end(&typed(&[]));
+        let of = |name: &str| found["metadata"][name].as_str().unwrap_or("0").to_owned();
+        assert_eq!([of("passed"), of("failed"), of("skipped")], counts, "{capture}");
+        assert_eq!(end(&typed(&["--no-inject"]))["metadata"]["done"], "0", "{capture}");
+    }
 }
 
 /// The command's bytes on a terminal of `script` (util-linux), without and with testwire.

@@ -83,6 +83,9 @@ impl<'s, R: Fn() -> Result<Settings, Failure>> Reloading<'s, R> {
                 false => format!("settings read anew: {name} has changed, which needs a restart"),
             });
         }
+        if new.listen.testruns != old.listen.testruns {
+            said.push("settings read anew: [testruns] has changed, which needs a restart".into());
+        }
         if said.is_empty() {
             said.push("settings read anew: nothing has changed".into());
         }

@@ -15,7 +15,7 @@ use crate::pipeline::feed::Tee;
 
 /// How go would print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Style {
+pub(in crate::commands) struct Style {
     /// `-v` was given.
     pub verbose: bool,
     /// Packages were named, so that those that pass are shown by their last line only.
@@ -24,7 +24,7 @@ pub(super) struct Style {
 
 impl Style {
     /// The style that the arguments behind `go test` ask for.
-    pub(super) fn of(argv: &[OsString]) -> Self {
+    pub(in crate::commands) fn of(argv: &[OsString]) -> Self {
         let args = argv.iter().filter_map(|a| a.to_str()).skip_while(|a| *a != "test").skip(1);
         let (mut verbose, mut named, mut value_next) = (false, false, false);
         for arg in args.take_while(|a| !matches!(*a, "-args" | "--args")) {
@@ -48,7 +48,7 @@ impl Style {
 
 /// Prints a `go test -json` stream as text.
 #[derive(Debug)]
-pub(super) struct GoText<O, E> {
+pub(in crate::commands) struct GoText<O, E> {
     style: Style,
     out: O,
     err: E,
@@ -109,7 +109,7 @@ struct Line {
 
 impl<O: Write, E: Write> GoText<O, E> {
     /// Prints to `out`, and what go prints to standard error (build errors) to `err`.
-    pub(super) fn new(style: Style, out: O, err: E) -> Self {
+    pub(in crate::commands) fn new(style: Style, out: O, err: E) -> Self {
         Self { style, out, err, partial: Vec::new(), packages: Vec::new(), failed: false }
     }
 

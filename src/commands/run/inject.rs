@@ -9,7 +9,7 @@ use crate::decode::Format;
 
 /// How the events of a run come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Channel {
+pub(in crate::commands) enum Channel {
     /// A listener appends them to a file; the runner's output is not touched at all: a run must outlive testwire, and a
     /// terminal stays a terminal for it.
     File(Format),
@@ -17,59 +17,69 @@ pub(super) enum Channel {
     Stdout(Format),
     /// Among what the user sees: every output line is an event or a log line.
     Shown(Option<Format>),
+    /// Perhaps among what the user sees, in a format that the first event tells.
+    Watched,
+    /// In reports that the runner writes one after the other; they are copied to the event file.
+    Reports(Format),
 }
 
 /// What is run, and how it is made to speak.
 #[derive(Debug)]
-pub(super) struct Injection {
+pub(in crate::commands) struct Injection {
     /// How its events come.
-    pub(super) channel: Channel,
+    pub(in crate::commands) channel: Channel,
     /// The command line, with what had to be added.
-    pub argv: Vec<OsString>,
+    pub(in crate::commands) argv: Vec<OsString>,
     /// Environment variables to set for it.
-    pub env: Vec<(&'static str, OsString)>,
+    pub(in crate::commands) env: Vec<(&'static str, OsString)>,
     /// The file that its listener writes; empty if it has none.
-    pub(super) events: PathBuf,
+    pub(in crate::commands) events: PathBuf,
     /// Descriptor that the command inherits: holds the lock on that file until the listener has its own.
-    pub(super) lock: Option<OwnedFd>,
+    pub(in crate::commands) lock: Option<OwnedFd>,
     /// What was done, in one line; empty if nothing.
-    pub note: String,
+    pub(in crate::commands) note: String,
 }
 
 impl Runner {
     /// The format of what its listener writes; `None` if it needs none.
-    pub(super) fn listener(self) -> Option<Format> {
+    pub(in crate::commands) fn listener(self) -> Option<Format> {
         match self {
             Self::Robot => Some(Format::Robot),
             Self::Pytest => Some(Format::Pytest),
-            Self::Jest | Self::Vitest | Self::Mocha | Self::Playwright | Self::Cucumber | Self::NodeTest => {
-                Some(Format::Testwire)
-            }
-            Self::GoTest | Self::Nextest | Self::CargoTest | Self::Plain => None,
+            Self::Jest
+            | Self::Vitest
+            | Self::Mocha
+            | Self::Playwright
+            | Self::Cucumber
+            | Self::NodeTest
+            | Self::Unittest
+            | Self::Prove => Some(Format::Testwire),
+            Self::Java => Some(Format::Junit),
+            Self::GoTest | Self::Nextest | Self::CargoTest | Self::Ctest | Self::Plain | Self::Untouched => None,
         }
     }
 }
 
 /// True if `go test` was asked for JSON by the user.
-pub(super) fn wants_json(argv: &[OsString]) -> bool {
+pub(in crate::commands) fn wants_json(argv: &[OsString]) -> bool {
     argv.iter().any(|arg| matches!(arg.to_str(), Some("-json" | "--json" | "-json=true" | "--json=true")))
 }
 
 /// What a listener needs to know.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(in crate::commands) struct Place<'a> {
     /// Directory with testwire's listeners.
-    pub(super) listeners: PathBuf,
+    pub(in crate::commands) listeners: PathBuf,
     /// The file that they write.
-    pub(super) events: PathBuf,
+    pub(in crate::commands) events: PathBuf,
     /// A descriptor with the lock on it, which the command inherits.
-    pub(super) lock: OwnedFd,
+    pub(in crate::commands) lock: OwnedFd,
     /// The run.
-    pub(super) run_id: &'a str,
+    pub(in crate::commands) run_id: &'a str,
 }
 
 /// How to run a command whose events are on its standard output, or that has none.
-pub(super) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) -> Injection {
+pub(in crate::commands) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) -> Injection {
     let env = vec![("TESTWIRE_RUN_ID", run_id.into())];
     let channel = Channel::Shown(None);
     let mut plan =
@@ -78,6 +88,11 @@ pub(super) fn without_listener(runner: Runner, argv: &[OsString], run_id: &str) 
         Runner::GoTest => go_test(&mut plan),
         Runner::Nextest => nextest(&mut plan),
         Runner::CargoTest => cargo_test(&mut plan),
+        Runner::Ctest => {
+            plan.channel = Channel::Shown(Some(Format::Ctest));
+            plan.note = "the lines of ctest are read as they come".into();
+        }
+        Runner::Plain => plan.channel = Channel::Watched,
         _ => {}
     }
     plan
@@ -121,7 +136,7 @@ fn nextest(plan: &mut Injection) {
 }
 
 /// How to run a command whose runner loads a listener that writes `format`. `env` gives the present environment.
-pub(super) fn with_listener(
+pub(in crate::commands) fn with_listener(
     found: &Recognised,
     format: Format,
     argv: &[OsString],
@@ -131,6 +146,14 @@ pub(super) fn with_listener(
     let mut plan = without_listener(found.runner, argv, place.run_id);
     plan.channel = Channel::File(format);
     match found.runner {
+        Runner::Java => {
+            plan.channel = Channel::Reports(format);
+            plan.note = "the reports of the tests are read as they are written, one for each class".into();
+            plan.events = place.events;
+            return plan;
+        }
+        Runner::Unittest => unittest(&mut plan, &place.listeners, env),
+        Runner::Prove => prove(&mut plan, &place.listeners, env),
         Runner::Pytest => {
             plan.note = "added the pytest plugin testwire_pytest through PYTEST_ADDOPTS".into();
             plan.env.push(("PYTEST_ADDOPTS", joined("-p testwire_pytest", " ", env("PYTEST_ADDOPTS"))));
@@ -149,6 +172,32 @@ pub(super) fn with_listener(
     plan.events = place.events;
     plan.lock = Some(place.lock);
     plan
+}
+
+/// Our module is unittest's own, which tells what it does.
+fn unittest(plan: &mut Injection, listeners: &Path, env: impl Fn(&str) -> Option<OsString>) {
+    let is_module = |words: &[OsString]| matches!(words, [option, name] if option == "-m" && name == "unittest");
+    let Some(at) = plan.argv.windows(2).position(is_module) else { return within_a_shell(plan, "unittest") };
+    if let Some(word) = plan.argv.get_mut(at + 1) {
+        *word = "testwire_unittest".into();
+    }
+    plan.env.push(("PYTHONPATH", joined(listeners, ":", env("PYTHONPATH"))));
+    plan.note = "python runs unittest through testwire_unittest, which listens".into();
+}
+
+/// A plugin gives prove a harness that tells what it reads.
+fn prove(plan: &mut Injection, listeners: &Path, env: impl Fn(&str) -> Option<OsString>) {
+    let is_prove = |word: &OsString| Path::new(word).file_name() == Some(OsStr::new("prove"));
+    let Some(at) = plan.argv.iter().position(is_prove) else { return within_a_shell(plan, "prove") };
+    plan.argv.insert(at + 1, "-PTestwireProve".into());
+    plan.env.push(("PERL5LIB", joined(listeners, ":", env("PERL5LIB"))));
+    plan.note = "added the plugin TestwireProve to prove".into();
+}
+
+/// What has to be in the command line itself cannot be put into a piece of shell.
+fn within_a_shell(plan: &mut Injection, runner: &str) {
+    plan.channel = Channel::Watched;
+    plan.note = format!("{runner} is called within a shell; put `testwire run --` where it is called");
 }
 
 /// Node loads our module first, in whatever process below a package manager or shell the runner is.
@@ -275,6 +324,20 @@ mod tests {
         assert_eq!(plan.argv, argv(&["jest"]));
         let plan = with(Runner::Playwright, &["playwright", "test"], &[("PW_TEST_REPORTER", "/mine.js")]);
         assert_eq!((get(&plan, "PW_TEST_REPORTER"), plan.channel), (String::new(), Channel::Shown(None)));
+    }
+
+    #[test]
+    fn runners_whose_command_line_is_changed_are_left_alone_within_a_shell() {
+        let plan = with(Runner::Unittest, &["python3", "-m", "unittest", "-v"], &[]);
+        assert_eq!(plan.argv, argv(&["python3", "-m", "testwire_unittest", "-v"]));
+        assert_eq!((plan.channel, get(&plan, "PYTHONPATH").as_str()), (Channel::File(Format::Testwire), "/l l"));
+        let plan = with(Runner::Unittest, &["sh", "-c", "python3 -m unittest"], &[]);
+        assert_eq!((plan.channel, &plan.argv), (Channel::Watched, &argv(&["sh", "-c", "python3 -m unittest"])));
+        let plan = with(Runner::Prove, &["/usr/bin/prove", "-j2"], &[("PERL5LIB", "/mine")]);
+        assert_eq!(plan.argv, argv(&["/usr/bin/prove", "-PTestwireProve", "-j2"]));
+        assert_eq!(get(&plan, "PERL5LIB"), "/l l:/mine");
+        let plan = with(Runner::Java, &["mvn", "test"], &[]);
+        assert_eq!((plan.channel, get(&plan, "TESTWIRE_EVENTS")), (Channel::Reports(Format::Junit), String::new()));
     }
 
     #[test]

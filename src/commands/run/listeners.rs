@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// File name and text of each.
 const FILES: &[(&str, &str)] = &[
+    ("TestwireProve.pm", include_str!("../../../listeners/TestwireProve.pm")),
     ("testwire_cucumber.cjs", include_str!("../../../listeners/testwire_cucumber.cjs")),
     ("testwire_events.cjs", include_str!("../../../listeners/testwire_events.cjs")),
     ("testwire_jest.cjs", include_str!("../../../listeners/testwire_jest.cjs")),
@@ -17,6 +18,7 @@ const FILES: &[(&str, &str)] = &[
     ("testwire_events.py", include_str!("../../../listeners/testwire_events.py")),
     ("testwire_pytest.py", include_str!("../../../listeners/testwire_pytest.py")),
     ("testwire_robot.py", include_str!("../../../listeners/testwire_robot.py")),
+    ("testwire_unittest.py", include_str!("../../../listeners/testwire_unittest.py")),
 ];
 
 /// Writes the listeners below `state_dir`, if they are not there, and returns their directory. One directory a version,
@@ -24,7 +26,7 @@ const FILES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// If the directory or a file cannot be written.
-pub(super) fn install(state_dir: &Path) -> io::Result<PathBuf> {
+pub(in crate::commands) fn install(state_dir: &Path) -> io::Result<PathBuf> {
     let directory = state_dir.join("listeners").join(env!("CARGO_PKG_VERSION"));
     fs::create_dir_all(&directory)?;
     for (name, text) in FILES {

@@ -1,10 +1,11 @@
 //! `testwire run -- CMD…`: runs any test command and ships what it does while it does it.
 
 mod child;
-mod gotext;
-mod inject;
+pub(super) mod gotext;
+pub(super) mod inject;
 mod listeners;
-mod recognise;
+pub(super) mod recognise;
+mod reports;
 mod terminal;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::events_file::EventFile;
 use super::session::{Ends as RunEnds, Opened, Session, run_info};
 use super::shipping::{eprint_line, limits};
 use super::status_line::StatusLine;
@@ -31,6 +33,7 @@ use crate::source::follow::Follow;
 use child::{Child, Ended};
 use inject::{Channel, Injection, Place, wants_json, with_listener, without_listener};
 use recognise::{Recognised, Runner, recognise};
+use reports::Reports;
 use terminal::{Ends, Terminals, Watched};
 
 /// Runs `argv` and ends with its exit code, whatever becomes of the delivery. Without `injection` the command is run as it
@@ -45,26 +48,18 @@ pub async fn run(
     tails: &[TailSource],
 ) -> Result<ExitCode, Failure> {
     let directory = std::env::current_dir().unwrap_or_default();
-    let found =
-        if injection { recognise(argv, &directory) } else { Recognised { runner: Runner::Plain, words: Vec::new() } };
+    let found = if injection {
+        recognise(argv, &directory)
+    } else {
+        Recognised { runner: Runner::Untouched, words: Vec::new() }
+    };
     let mut info = run_info(settings, found.runner.label());
     info.command = argv.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let limits = limits(settings).await;
     let opened = Opened::new(settings, &limits)?;
     let name = opened.name().to_owned();
-    let mut events = None;
-    let mut plan = match found.runner.listener() {
-        Some(format) => {
-            let file = events.insert(opened.event_file(settings, &info, format)?);
-            let lock =
-                file.lock_to_inherit().map_err(|e| Failure::new(Exit::Spool, "no descriptor is left").cause(&e))?;
-            let listeners = listeners::install(&settings.state_dir)
-                .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
-            let place = Place { listeners, events: file.path.clone(), lock, run_id: &info.run_id };
-            with_listener(&found, format, argv, place, |name| std::env::var_os(name))
-        }
-        None => without_listener(found.runner, argv, &info.run_id),
-    };
+    let event_file = |format| opened.event_file(settings, &info, format);
+    let (mut plan, events) = plan(settings, &found, argv, &info.run_id, event_file)?;
     let mut normalizer = Normalizer::new(info);
     // Before the command is started, so that what it writes first is seen.
     let beside = Beside::one(&normalizer.info().run_id, normalizer.running());
@@ -76,7 +71,9 @@ pub async fn run(
     normalizer.set_limits(limits);
     let mut session = opened.begin(settings, std::mem::take(&mut started.feeds), normalizer, RunEnds::WhenTold)?;
     session.announce(&plan.note);
-    let ended = attend(&mut started, &session, StatusLine::new(settings)).await?;
+    let ended = attend(&mut started, &session, StatusLine::new(settings)).await;
+    started.reports.take().into_iter().for_each(Reports::finish);
+    let ended = ended?;
     let read = session.finish_tails(&mut tails).await;
     session.end(ended.run_end());
     let outcome = session.finish().await;
@@ -89,6 +86,28 @@ pub async fn run(
         Opened::remove_event_file(&name, settings);
     }
     Ok(ended.exit_code())
+}
+
+/// How to run `argv` so that its runner speaks. `event_file` makes the file that its listener writes, if it has one.
+///
+/// # Errors
+/// If the file or the listeners cannot be written.
+pub(super) fn plan(
+    settings: &Settings,
+    found: &Recognised,
+    argv: &[OsString],
+    run_id: &str,
+    event_file: impl FnOnce(Format) -> Result<EventFile, Failure>,
+) -> Result<(Injection, Option<EventFile>), Failure> {
+    let Some(format) = found.runner.listener() else {
+        return Ok((without_listener(found.runner, argv, run_id), None));
+    };
+    let file = event_file(format)?;
+    let lock = file.lock_to_inherit().map_err(|e| Failure::new(Exit::Spool, "no descriptor is left").cause(&e))?;
+    let listeners = listeners::install(&settings.state_dir)
+        .map_err(|e| Failure::new(Exit::Spool, "cannot write the listeners").cause(&e))?;
+    let place = Place { listeners, events: file.path.clone(), lock, run_id };
+    Ok((with_listener(found, format, argv, place, |name| std::env::var_os(name)), Some(file)))
 }
 
 /// Waits for the command, showing how it goes.
@@ -116,6 +135,8 @@ struct Started {
     /// True once the command has drawn over what it drew before.
     redraws: Arc<AtomicBool>,
     feeds: Vec<Feed>,
+    /// Copies reports to the event file.
+    reports: Option<Reports>,
 }
 
 /// Starts the command with what its runner needs, and says how its events come.
@@ -124,7 +145,15 @@ fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started
     let spawn = |out, err| Child::start(&plan.argv, &plan.env, out, err);
     let mut terminals = Terminals::default();
     let redraws = Arc::new(AtomicBool::new(runner.redraws()));
-    let (child, feeds) = match plan.channel {
+    let reports = match plan.channel {
+        Channel::Reports(_) => {
+            let project = std::env::current_dir().unwrap_or_default();
+            let failed = |e: io::Error| Failure::new(Exit::Spool, "cannot watch for reports").cause(&e);
+            Some(Reports::start(&project, &plan.events).map_err(failed)?)
+        }
+        _ => None,
+    };
+    let (child, mut feeds) = match plan.channel {
         Channel::File(format) => (spawn(None, None)?, vec![follow(&plan.events, format)]),
         Channel::Stdout(format) => {
             let (reader, writer) = io::pipe().map_err(no_pipe)?;
@@ -139,28 +168,39 @@ fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started
             };
             (child, vec![feed])
         }
-        Channel::Shown(format) if terminal::is_shared() => {
+        Channel::Shown(_) | Channel::Watched | Channel::Reports(_) if terminal::is_shared() => {
             let Ends { reader, writer } = terminals.ends(io::stdout()).map_err(no_pipe)?;
             let other = writer.try_clone().map_err(no_pipe)?;
             let child = spawn(Some(writer), Some(other))?;
-            let handler = format.map_or(Handler::Plain(event::Source::Stdout), Handler::decoder);
-            (child, vec![shown(reader, handler, io::stdout(), &redraws)])
+            (child, vec![shown(reader, of_stdout(plan.channel), io::stdout(), &redraws)])
         }
-        Channel::Shown(format) => {
+        Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
             let out = terminals.ends(io::stdout()).map_err(no_pipe)?;
             let err = terminals.ends(io::stderr()).map_err(no_pipe)?;
             let child = spawn(Some(out.writer), Some(err.writer))?;
-            let [err_handler, out_handler] = if format == Some(Format::Cargo) {
+            let [err_handler, out_handler] = if plan.channel == Channel::Shown(Some(Format::Cargo)) {
                 cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder))
             } else {
-                [event::Source::Stderr, event::Source::Stdout].map(Handler::Plain)
+                [Handler::Plain(event::Source::Stderr), of_stdout(plan.channel)]
             };
             // In this order: what cargo says of its test programs comes before what they print.
             let err = shown(err.reader, err_handler, io::stderr(), &redraws);
             (child, vec![err, shown(out.reader, out_handler, io::stdout(), &redraws)])
         }
     };
-    Ok(Started { child, terminals, redraws, feeds })
+    if let Channel::Reports(format) = plan.channel {
+        feeds.push(follow(&plan.events, format));
+    }
+    Ok(Started { child, terminals, redraws, feeds, reports })
+}
+
+/// What the lines of a command's standard output are.
+pub(super) fn of_stdout(channel: Channel) -> Handler {
+    match channel {
+        Channel::Shown(Some(format)) => Handler::decoder(format),
+        Channel::Watched => Handler::Watch(event::Source::Stdout),
+        _ => Handler::Plain(event::Source::Stdout),
+    }
 }
 
 /// A feed of what the user sees.
@@ -169,6 +209,6 @@ fn shown(reader: OwnedFd, handler: Handler, to: impl Write + Send + 'static, red
     Feed::new(Source::from_fd(reader), handler).with_tee(tee)
 }
 
-fn follow(path: &Path, format: Format) -> Feed {
+pub(super) fn follow(path: &Path, format: Format) -> Feed {
     Feed::new(Source::Follow(Follow::new(path)), Handler::decoder(format))
 }

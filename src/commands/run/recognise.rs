@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 /// Runners that `testwire run` can make speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Runner {
+pub(in crate::commands) enum Runner {
     /// Robot Framework, also through pabot: a listener, by `ROBOT_OPTIONS`.
     Robot,
     /// pytest, with or without xdist: a plugin, by `PYTEST_ADDOPTS`.
@@ -32,13 +32,24 @@ pub(super) enum Runner {
     Nextest,
     /// `cargo test`: its own lines.
     CargoTest,
-    /// Anything else: every output line is a log line, and the exit code is the result.
+    /// `python -m unittest`: our module around it.
+    Unittest,
+    /// `prove`: a plugin.
+    Prove,
+    /// Maven or Gradle: their reports, as they appear.
+    Java,
+    /// `ctest`: its own lines.
+    Ctest,
+    /// Anything else: every output line is a log line, or an event of a format that shows itself, and the exit code is the
+    /// result.
     Plain,
+    /// As it is: every output line is a log line.
+    Untouched,
 }
 
 impl Runner {
     /// The value of the label `runner`.
-    pub(super) fn label(self) -> &'static str {
+    pub(in crate::commands) fn label(self) -> &'static str {
         match self {
             Self::Robot => "robot",
             Self::Pytest => "pytest",
@@ -51,26 +62,45 @@ impl Runner {
             Self::NodeTest => "node",
             Self::Nextest => "nextest",
             Self::CargoTest => "cargo",
-            Self::Plain => "plain",
+            Self::Unittest => "unittest",
+            Self::Prove => "prove",
+            Self::Java => "junit",
+            Self::Ctest => "ctest",
+            Self::Plain | Self::Untouched => "plain",
         }
     }
 
     /// True if it may draw over what it has drawn before, so that nothing else may write to its terminal.
-    pub(super) fn redraws(self) -> bool {
+    pub(in crate::commands) fn redraws(self) -> bool {
         match self {
-            Self::Jest | Self::Vitest | Self::Playwright | Self::Cucumber | Self::Nextest | Self::CargoTest => true,
-            Self::Robot | Self::Pytest | Self::GoTest | Self::Mocha | Self::NodeTest | Self::Plain => false,
+            Self::Jest
+            | Self::Vitest
+            | Self::Playwright
+            | Self::Cucumber
+            | Self::Nextest
+            | Self::CargoTest
+            | Self::Java => true,
+            Self::Robot
+            | Self::Pytest
+            | Self::GoTest
+            | Self::Mocha
+            | Self::NodeTest
+            | Self::Unittest
+            | Self::Prove
+            | Self::Ctest
+            | Self::Plain
+            | Self::Untouched => false,
         }
     }
 }
 
 /// What a command line starts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Recognised {
+pub(in crate::commands) struct Recognised {
     /// The runner.
-    pub(super) runner: Runner,
+    pub(in crate::commands) runner: Runner,
     /// The words of the command that names it: those typed, or those of a script in `package.json`.
-    pub(super) words: Vec<String>,
+    pub(in crate::commands) words: Vec<String>,
 }
 
 /// How deep scripts may call each other.
@@ -78,7 +108,7 @@ const DEEPEST_SCRIPT: usize = 4;
 
 /// Names the runner of a command line: the first word that is one, wherever it stands (`uv run pytest`,
 /// `python -m robot`, `bash -c "cd api && pytest"`), also in the scripts of `package.json` in `directory` that it runs.
-pub(super) fn recognise(argv: &[OsString], directory: &Path) -> Recognised {
+pub(in crate::commands) fn recognise(argv: &[OsString], directory: &Path) -> Recognised {
     let words: Vec<_> = argv.iter().filter_map(|arg| arg.to_str()).flat_map(words_of).collect();
     by_words(&words)
         .or_else(|| by_script(&words, &scripts(directory), DEEPEST_SCRIPT))
@@ -108,6 +138,10 @@ fn by_words(words: &[String]) -> Option<Recognised> {
             "mocha" | "_mocha" | "mocha.js" => Runner::Mocha,
             "test" if last == "playwright" => Runner::Playwright,
             "cucumber-js" | "cucumber.js" => Runner::Cucumber,
+            "unittest" if last == "-m" => Runner::Unittest,
+            "prove" => Runner::Prove,
+            "mvn" | "mvnw" | "mvnd" | "gradle" | "gradlew" => Runner::Java,
+            "ctest" | "ctest3" => Runner::Ctest,
             "--test" if node => Runner::NodeTest,
             _ => {
                 node |= matches!(name, "node" | "tsx");
@@ -187,6 +221,11 @@ mod tests {
             (&["cargo", "nextest", "run"], Runner::Nextest),
             (&["cargo", "install", "cargo-nextest"], Runner::Plain),
             (&["npm", "install", "jest"], Runner::Plain),
+            (&["python3", "-m", "unittest", "discover"], Runner::Unittest),
+            (&["prove", "-l", "t"], Runner::Prove),
+            (&["./mvnw", "-q", "verify"], Runner::Java),
+            (&["gradle", "test"], Runner::Java),
+            (&["ctest", "--test-dir", "build", "-j2"], Runner::Ctest),
             (&["make", "test"], Runner::Plain),
             (&["./test"], Runner::Plain),
             (&[], Runner::Plain),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::super::file::File;
 use super::super::value::{Address, Bytes, Expected, Period, Switch};
 use super::super::{Listen, TOKEN_ENV, setting};
 use super::{ConfigError, Layers, secret};
@@ -29,6 +30,7 @@ pub(super) fn listen(from: &mut Layers<'_>) -> Result<Listen, ConfigError> {
         loader_path: from.read(&setting::LOADER_PATH, loader_path)?,
         attachments_max: from.value::<Bytes>(&setting::ATTACHMENTS_MAX)?.0,
         attachments_age: from.value_if(&setting::ATTACHMENTS_AGE, old_enough, "a duration of at least 1h")?.0,
+        testruns: from.file.map(File::testruns).transpose()?.flatten(),
         run_timeout: from.value_if(&setting::RUN_TIMEOUT, long_enough, "a duration of at least 1s")?.0,
     })
 }
@@ -43,12 +45,19 @@ impl Listen {
     /// that a file with half of them does not stop the other commands.
     ///
     /// # Errors
-    /// If the address is not loopback, and there is neither a token nor `--allow-open`.
+    /// If the address is not loopback, and there is neither a token nor `--allow-open`; or if clients may order test runs
+    /// and there is no token.
     pub fn check(&self) -> Result<(), ConfigError> {
         if is_open(self.address) && self.token.is_none() && !self.allow_open {
             return Err(ConfigError::Conflict {
                 what: "the address to listen on can be reached from other machines, and there is no token",
                 hint: "set --token-file or TESTWIRE_TOKEN, or say --allow-open",
+            });
+        }
+        if self.testruns.is_some() && self.token.is_none() {
+            return Err(ConfigError::Conflict {
+                what: "the file of settings allows test runs ([testruns]), and there is no token",
+                hint: "set --token-file or TESTWIRE_TOKEN: whoever starts commands here must show one",
             });
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::decode::clients::{self, Message};
 use crate::event::Timestamp;
 
 /// Version of the form. A state of another one is not read.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// All that must survive.
 #[derive(Serialize, Deserialize)]

@@ -157,17 +157,15 @@ impl Pen {
         let sheet = files.entry(file).or_insert(Sheet { name: String::new(), last: None });
         Paper {
             file,
-            stream,
+            is_plain: metadata.is_empty() && sheet.name.is_empty(),
+            ink: Ink { stream, longest: *longest, clock, out },
             limits,
-            longest: *longest,
             common: metadata,
             beside: Some(&*beside).filter(|beside| !beside.is_empty()),
             sheet,
-            clock,
             batch,
             bytes,
             entries,
-            out,
         }
     }
 }
@@ -175,18 +173,44 @@ impl Pen {
 /// A [`Pen`] that writes records of one file.
 pub(super) struct Paper<'a> {
     file: FileNumber,
-    stream: &'a Arc<Stream>,
+    ink: Ink<'a>,
     limits: &'a Limits,
-    longest: usize,
     common: &'a [(String, String)],
+    /// Its entries have nothing in common but the level.
+    is_plain: bool,
     /// `None` if no run is on.
     beside: Option<&'a Beside>,
     sheet: &'a mut Sheet,
-    clock: &'a mut Clock,
     batch: &'a mut Batch,
     bytes: &'a mut usize,
     entries: &'a mut u64,
+}
+
+/// What makes entries of texts.
+struct Ink<'a> {
+    stream: &'a Arc<Stream>,
+    longest: usize,
+    clock: &'a mut Clock,
     out: &'a mut dyn crate::pipeline::output::Output,
+}
+
+impl Ink<'_> {
+    /// Writes a text, in parts if it is long.
+    fn write(&mut self, text: &str, time: Timestamp, metadata: &[(&str, &str)]) {
+        if text.len() <= self.longest {
+            let time = self.clock.stamp(time);
+            self.out.entry(self.stream, &Entry { time, seq: self.clock.seq, line: text, metadata });
+            return;
+        }
+        let parts = pieces(text, self.longest);
+        for (number, line) in parts.iter().enumerate() {
+            let part = format!("{}/{}", number + 1, parts.len());
+            let mut metadata = metadata.to_vec();
+            metadata.push((meta::PART, &part));
+            let time = self.clock.stamp(time);
+            self.out.entry(self.stream, &Entry { time, seq: self.clock.seq, line, metadata: &metadata });
+        }
+    }
 }
 
 impl Paper<'_> {
@@ -205,38 +229,31 @@ impl Paper<'_> {
                 beside.find(window, hints(record))
             }
         };
-        let level = record.level.unwrap_or(Level::Info).as_str();
-        let mut metadata: Vec<(&str, &str)> = Vec::with_capacity(8);
-        metadata.push((meta::LEVEL, level));
-        metadata.extend(self.common.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        for (name, value) in belongs.pairs() {
-            metadata.push((name, value));
-        }
-        // The test that was found has its whole name.
-        let found = |name: &str| name == meta::TEST && !belongs.test.is_empty();
-        let fields = record.fields.iter().filter(|(name, _)| !found(name));
-        metadata.extend(fields.map(|(name, value)| (*name, value.as_ref())));
-        metadata.push((meta::FILE, &self.sheet.name));
-        metadata.push((meta::EVENT_TIME, &event_time));
-        metadata.retain(|(_, value)| !value.is_empty());
-        fit(&mut metadata, self.limits);
-        let before = self.clock.seq;
-        if record.text.len() <= self.longest {
-            let time = self.clock.stamp(time);
-            self.out.entry(self.stream, &Entry { time, seq: self.clock.seq, line: &record.text, metadata: &metadata });
+        let level = (meta::LEVEL, record.level.unwrap_or(Level::Info).as_str());
+        let before = self.ink.clock.seq;
+        if belongs == Belongs::default() && record.fields.is_empty() && event_time.is_empty() && self.is_plain {
+            // Most lines of most logs; the limits are far above this.
+            self.ink.write(&record.text, time, &[level]);
         } else {
-            let parts = pieces(&record.text, self.longest);
-            for (number, line) in parts.iter().enumerate() {
-                let part = format!("{}/{}", number + 1, parts.len());
-                let mut metadata = metadata.clone();
-                metadata.push((meta::PART, &part));
-                let time = self.clock.stamp(time);
-                self.out.entry(self.stream, &Entry { time, seq: self.clock.seq, line, metadata: &metadata });
+            let mut metadata: Vec<(&str, &str)> = Vec::with_capacity(8);
+            metadata.push(level);
+            metadata.extend(self.common.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            for (name, value) in belongs.pairs() {
+                metadata.push((name, value));
             }
+            // The test that was found has its whole name.
+            let found = |name: &str| name == meta::TEST && !belongs.test.is_empty();
+            let fields = record.fields.iter().filter(|(name, _)| !found(name));
+            metadata.extend(fields.map(|(name, value)| (*name, value.as_ref())));
+            metadata.push((meta::FILE, &self.sheet.name));
+            metadata.push((meta::EVENT_TIME, &event_time));
+            metadata.retain(|(_, value)| !value.is_empty());
+            fit(&mut metadata, self.limits);
+            self.ink.write(&record.text, time, &metadata);
         }
         *self.bytes += record.text.len();
-        *self.entries += self.clock.seq - before;
-        self.note(record, self.clock.seq - before);
+        *self.entries += self.ink.clock.seq - before;
+        self.note(record, self.ink.clock.seq - before);
     }
 
     /// Notes which bytes it was made of.

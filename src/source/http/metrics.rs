@@ -18,18 +18,21 @@ pub enum Endpoint {
     Stpt,
     /// RealtimeResults.
     Realtime,
+    /// TestRunner.
+    Testruns,
     /// Health, readiness and metrics.
     Health,
     /// Anything else.
     Other,
 }
 
-const ENDPOINTS: [(Endpoint, &str); 7] = [
+const ENDPOINTS: [(Endpoint, &str); 8] = [
     (Endpoint::Events, "events"),
     (Endpoint::Loader, "loader"),
     (Endpoint::Results, "resultsdb"),
     (Endpoint::Stpt, "stpt"),
     (Endpoint::Realtime, "realtimeresults"),
+    (Endpoint::Testruns, "testrunner"),
     (Endpoint::Health, "health"),
     (Endpoint::Other, "other"),
 ];

@@ -8,9 +8,11 @@ pub mod attachments;
 pub mod auth;
 mod body;
 pub mod door;
+mod form;
 pub mod metrics;
 mod results;
 mod routes;
+mod testruns;
 
 use std::convert::Infallible;
 use std::io;
@@ -29,6 +31,8 @@ pub use self::attachments::Attachments;
 pub use self::auth::Token;
 pub use self::door::{Door, Job, Shut};
 pub use self::metrics::Counts;
+
+use crate::testruns::Queue;
 
 /// How long a connection may say nothing, or take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -62,6 +66,8 @@ pub struct App {
     more_metrics: Box<dyn Fn(&mut String) + Send + Sync>,
     /// One permit a KiB of body in memory.
     room: Arc<Semaphore>,
+    /// Where orders of test runs go, if clients may give some.
+    testruns: Option<Arc<Queue>>,
     bodies: std::sync::atomic::AtomicU64,
 }
 
@@ -86,10 +92,22 @@ impl App {
             counts: Arc::new(Counts::default()),
             more_metrics: Box::new(more_metrics),
             room: Arc::new(Semaphore::new(room_for(&rules) / body::UNIT)),
+            testruns: None,
             rules: RwLock::new(Arc::new(rules)),
             // Runs of bodies without a name survive the process, so numbers must not come again after a restart.
             bodies: std::sync::atomic::AtomicU64::new(u64::try_from(started.as_micros()).unwrap_or(0)),
         }
+    }
+
+    /// Clients may order test runs.
+    #[must_use]
+    pub fn with_testruns(mut self, queue: Option<Arc<Queue>>) -> Self {
+        // A form of the largest size must find room for it.
+        let most = queue.as_ref().and_then(|queue| queue.max_upload()).unwrap_or(0);
+        let most = 2 * usize::try_from(most).unwrap_or(usize::MAX / 2);
+        self.room.add_permits(most.saturating_sub(BODIES) / body::UNIT);
+        self.testruns = queue;
+        self
     }
 
     /// The rules as they are now.

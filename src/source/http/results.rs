@@ -77,7 +77,8 @@ pub(super) async fn archive(app: &App, context: &Context, request: Request<Incom
         ArchiveError::TooLarge => resultsdb::refusal(413, "the archive is too large"),
         ArchiveError::Io(error) => {
             tracing::error!(%error, "an archive cannot be kept");
-            resultsdb::refusal(503, "the archive cannot be kept")
+            // The one refusal that does not make the uploader fail: its results are taken all the same.
+            resultsdb::refusal(413, "the archive cannot be kept")
         }
     };
     let (head, incoming) = request.into_parts();
@@ -85,7 +86,7 @@ pub(super) async fn archive(app: &App, context: &Context, request: Request<Incom
         body::Parts::new(&head.headers, incoming, app.rules().max_body).map_err(|e| described(refused(e)))?;
     let half = app.attachments.begin().map_err(|e| failed(e.into()))?;
     let mut form = Form::new(&head.headers, half).map_err(failed)?;
-    while let Some(part) = parts.next(false).await.map_err(|e| described(refused(e)))? {
+    while let Some(part) = parts.next(body::Pace::Body).await.map_err(|e| described(refused(e)))? {
         app.counts.count_bytes(part.len());
         form.take(&part).map_err(failed)?;
     }
@@ -102,7 +103,10 @@ pub(super) async fn archive(app: &App, context: &Context, request: Request<Incom
         env: context.env.clone(),
         ..Ambient::default()
     };
-    app.door.hand_in(Message::Ambient(what)).await.map_err(|e| described(shut(e)))?;
+    if let Err(error) = app.door.hand_in(Message::Ambient(what)).await {
+        // The archive is there, and any other answer would make the uploader fail.
+        tracing::warn!(?error, "no entry says where the archive {} is", path.display());
+    }
     Ok(Answer::json(200, "{\"status\":\"ok\"}"))
 }
 

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, LINK, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response};
 
 use super::body::{self, BodyError};
 use super::door::Shut;
 use super::metrics::Endpoint;
+use super::testruns::{self, Asked};
 use super::{App, auth, results};
 use crate::decode::clients::{Answer, Context, Message, loader, own, realtime, stpt};
 
@@ -26,6 +27,7 @@ enum Route {
     Upload,
     UploadEws,
     UploadArchive,
+    Testruns(Asked),
     Health,
     Alive,
     Ready,
@@ -55,7 +57,7 @@ impl Route {
             "healthz" => Self::Alive,
             "ready" => Self::Ready,
             "metrics" => Self::Metrics,
-            _ => return None,
+            path => Self::Testruns(Asked::of(path)?),
         })
     }
 
@@ -66,7 +68,17 @@ impl Route {
             Self::Stpt(_) => Endpoint::Stpt,
             Self::Upload | Self::UploadEws | Self::UploadArchive => Endpoint::Results,
             Self::Realtime(_) | Self::OldPush => Endpoint::Realtime,
+            Self::Testruns(_) => Endpoint::Testruns,
             Self::Health | Self::Alive | Self::Ready | Self::Metrics => Endpoint::Health,
+        }
+    }
+
+    /// The methods that work, as a header says it.
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Testruns(asked) => asked.methods(),
+            route if route.is_read() => "GET, HEAD",
+            _ => "POST",
         }
     }
 
@@ -82,19 +94,29 @@ pub(super) async fn answer(app: &App, peer: IpAddr, request: Request<Incoming>) 
     let route = Route::of(path, app.rules().loader_path.as_deref());
     let allowed = is_allowed(app, route, shown, &request);
     let method = request.method().clone();
+    let mut links = None;
     let answer = match (route, allowed) {
+        (Some(Route::Testruns(_)), Err(answer)) => {
+            testruns::log_refused(peer, &method, path, "", &answer.body);
+            answer
+        }
         (_, Err(answer)) => answer,
         (None, Ok(())) => Answer::error(404, "there is nothing at this path"),
         (Some(route), Ok(())) if route.is_read() => match method {
             Method::GET | Method::HEAD => read_only(app, route),
             _ => Answer::error(405, "only GET works here"),
         },
+        (Some(Route::Testruns(asked)), Ok(())) => {
+            let (answer, linked) = testruns::answer(app, asked, peer, request).await;
+            links = linked;
+            answer
+        }
         (Some(_), Ok(())) if method != Method::POST => Answer::error(405, "only POST works here"),
         (Some(route), Ok(())) => post(app, route, peer, request).await,
     };
     app.counts.count_time(begun.elapsed());
     app.counts.count(route.map_or(Endpoint::Other, Route::endpoint), answer.status);
-    respond(answer, route.is_some_and(Route::is_read))
+    respond(answer, route.map_or("POST", Route::methods), links)
 }
 
 fn is_allowed(app: &App, route: Option<Route>, shown: Option<&str>, request: &Request<Incoming>) -> Result<(), Answer> {
@@ -154,7 +176,9 @@ async fn post(app: &App, route: Route, peer: IpAddr, request: Request<Incoming>)
             // What Loki says, and the sink looks at it.
             whole(app, request, parse).await.map(|_| Answer::empty(204))
         }
-        Route::Health | Route::Alive | Route::Ready | Route::Metrics => return read_only(app, route),
+        Route::Testruns(_) | Route::Health | Route::Alive | Route::Ready | Route::Metrics => {
+            return read_only(app, route);
+        }
     };
     result.unwrap_or_else(|error| error)
 }
@@ -165,8 +189,13 @@ async fn whole(
     request: Request<Incoming>,
     parse: impl FnOnce(&[u8]) -> Result<Message, Answer>,
 ) -> Result<Answer, Answer> {
-    let message = parse(&body_of(app, request).await?.bytes)?;
-    app.door.hand_in(message).await.map_err(shut)
+    let body::Held { bytes, room } = body_of(app, request).await?;
+    let message = parse(&bytes)?;
+    drop(bytes);
+    let answer = app.door.hand_in(message).await.map_err(shut);
+    // What waits at the door is as large as the body was.
+    drop(room);
+    answer
 }
 
 pub(super) async fn body_of(app: &App, request: Request<Incoming>) -> Result<body::Held, Answer> {
@@ -178,7 +207,9 @@ pub(super) async fn body_of(app: &App, request: Request<Incoming>) -> Result<bod
 
 /// Takes a message of pytest-rt or nose2rt; its pictures are kept as files before.
 async fn load(app: &App, context: Context, request: Request<Incoming>) -> Result<Answer, Answer> {
-    let mut loaded = loader::parse(&body_of(app, request).await?.bytes)?;
+    let body::Held { bytes, room } = body_of(app, request).await?;
+    let mut loaded = loader::parse(&bytes)?;
+    drop(bytes);
     if !loaded.screens.is_empty() {
         let attachments = app.attachments.clone();
         let kept = tokio::task::spawn_blocking(move || {
@@ -193,7 +224,9 @@ async fn load(app: &App, context: Context, request: Request<Incoming>) -> Result
         });
         loaded = kept.await.map_err(|_| Answer::error(500, "a screenshot could not be kept"))?;
     }
-    app.door.hand_in(Message::Loader(loaded, context)).await.map_err(shut)
+    let answer = app.door.hand_in(Message::Loader(loaded, context)).await.map_err(shut);
+    drop(room);
+    answer
 }
 
 /// Takes a body of any length line by line, while it comes.
@@ -205,10 +238,12 @@ async fn events(app: &App, context: &Context, request: Request<Incoming>) -> Res
     let mut parts = body::Parts::new(&head.headers, incoming, app.rules().max_body).map_err(refused)?;
     let number = app.bodies.fetch_add(1, Relaxed);
     let mut piece: Option<own::Piece> = None;
-    let mut held = Vec::new();
+    let (mut held, mut room) = (Vec::new(), body::Room::new(&app.room));
     let mut answer = Answer::empty(204);
     let broken = loop {
-        let part = match parts.next(true).await {
+        // What has begun a line must go on with it: it takes up memory.
+        let pace = if held.is_empty() { body::Pace::Free } else { body::Pace::Part };
+        let part = match parts.next(pace).await {
             Ok(Some(part)) => part,
             Ok(None) => break None,
             Err(error) => break Some(error),
@@ -223,9 +258,14 @@ async fn events(app: &App, context: &Context, request: Request<Incoming>) -> Res
         if held.len() > app.rules().max_body {
             break Some(BodyError::TooLarge);
         }
+        if let Err(error) = room.hold(held.len()).await {
+            break Some(error);
+        }
         let Some(end) = held.get(old..).and_then(|fresh| memchr::memrchr(b'\n', fresh)) else { continue };
         let rest = held.split_off(old + end + 1);
         answer = hand_in(app, context, &mut piece, std::mem::replace(&mut held, rest), number, false).await?;
+        // The rest of a line is small, and takes its place again with what follows.
+        room.leave();
     };
     // What came of a broken body counts; its last line may be cut, and is none.
     let lines = if broken.is_some() { Vec::new() } else { held };
@@ -297,7 +337,7 @@ pub(super) fn shut(shut: Shut) -> Answer {
     }
 }
 
-fn respond(answer: Answer, reads: bool) -> Response<Full<Bytes>> {
+fn respond(answer: Answer, methods: &'static str, links: Option<String>) -> Response<Full<Bytes>> {
     let body = match answer.body {
         std::borrow::Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
         std::borrow::Cow::Owned(text) => Bytes::from(text),
@@ -308,9 +348,12 @@ fn respond(answer: Answer, reads: bool) -> Response<Full<Bytes>> {
     if !answer.media_type.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.media_type));
     }
+    if let Some(links) = links.and_then(|links| HeaderValue::try_from(links).ok()) {
+        headers.insert(LINK, links);
+    }
     match answer.status {
         401 => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-        405 => drop(headers.insert(ALLOW, HeaderValue::from_static(if reads { "GET, HEAD" } else { "POST" }))),
+        405 => drop(headers.insert(ALLOW, HeaderValue::from_static(methods))),
         // What is left of the body is not read.
         408 | 413 => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
         503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),

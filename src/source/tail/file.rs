@@ -58,11 +58,11 @@ pub(super) enum Look {
 }
 
 impl Tracked {
-    pub(super) fn new(path: PathBuf, file: File, metadata: &Metadata, read_to: u64) -> io::Result<Self> {
+    pub(super) fn new(path: PathBuf, id: FileId, file: File, read_to: u64) -> io::Result<Self> {
         let now = Instant::now();
         let mut tracked = Self {
             path,
-            id: FileId::of(metadata),
+            id,
             head: Head::of(&file)?,
             file: Some(file),
             read_to,
@@ -134,7 +134,10 @@ impl Tracked {
         }
         let Some(file) = &self.file else { return Ok((Look::Lost, false)) };
         let overlap = self.last.len();
-        let got = read_at(file, buffer, self.read_to - overlap as u64)?;
+        // No more than there is, so that one read is enough.
+        let there = usize::try_from(size - self.read_to).unwrap_or(usize::MAX).saturating_add(overlap);
+        let len = buffer.len().min(there);
+        let got = read_at(file, &mut buffer[..len], self.read_to - overlap as u64)?;
         if buffer.get(..overlap.min(got)) != Some(self.last.as_slice()) {
             return Ok((Look::Rewritten, false));
         }
@@ -160,6 +163,16 @@ impl Tracked {
         self.last.clear();
         self.last.extend_from_slice(&buffer[got.saturating_sub(OVERLAP)..got]);
         Ok((Look::Bytes(overlap..got), more_head))
+    }
+
+    /// True if it begins with these bytes.
+    pub(super) fn begins_with(&mut self, head: Head) -> io::Result<bool> {
+        let was_open = self.file.is_some();
+        let alike = self.open()?.map(|file| head.is_of(file)).transpose();
+        if !was_open {
+            self.file = None;
+        }
+        Ok(alike?.unwrap_or(false))
     }
 
     /// True if `other` holds, before the place of reading, what this one held.

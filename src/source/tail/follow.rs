@@ -1,8 +1,11 @@
 //! The files of a source, and what happens to them.
 
+mod generations;
 mod scan;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -47,6 +50,7 @@ pub struct Place {
 pub struct Follower {
     patterns: Patterns,
     begin: Begin,
+    unpack: Option<PathBuf>,
     descriptors: usize,
     files: HashMap<FileNumber, Tracked>,
     by_id: HashMap<FileId, FileNumber>,
@@ -56,7 +60,9 @@ pub struct Follower {
     aliases: HashMap<PathBuf, PathBuf>,
     /// The last generation that was at each path, and when that was written.
     generations: HashMap<PathBuf, (FileNumber, SystemTime)>,
-    ended: VecDeque<FileId>,
+    ended: VecDeque<Identity>,
+    /// Files that may become copies of logs: what there is of them says too little.
+    begun: HashSet<PathBuf>,
     dirty: VecDeque<FileNumber>,
     told: VecDeque<(FileNumber, Told)>,
     next_number: FileNumber,
@@ -82,6 +88,7 @@ impl Follower {
         let mut follower = Self {
             patterns: Patterns::new(spec.paths),
             begin: spec.begin,
+            unpack: spec.unpack,
             descriptors: spec.descriptors.max(1),
             files: HashMap::new(),
             by_id: HashMap::new(),
@@ -89,6 +96,7 @@ impl Follower {
             aliases: HashMap::new(),
             generations: HashMap::new(),
             ended: VecDeque::new(),
+            begun: HashSet::new(),
             dirty: VecDeque::new(),
             told: VecDeque::new(),
             next_number: saved.keys().last().map_or(1, |last| last + 1),
@@ -165,12 +173,12 @@ impl Follower {
     /// Takes notice of what happened since the last call.
     pub fn notice(&mut self, now: Instant) {
         let told = self.watch.as_mut().map(Watch::told).unwrap_or_default();
-        let mut strange = false;
+        let (mut strange, mut more) = (false, false);
         for path in &told.written {
             let path = self.aliases.get(path).unwrap_or(path);
             match self.paths.get(path) {
                 Some(file) => mark(&mut self.files, &mut self.dirty, *file),
-                None => strange = true,
+                None => (strange, more) = (true, more || self.begun.contains(path)),
             }
         }
         if strange {
@@ -178,7 +186,7 @@ impl Follower {
             let left: Vec<FileNumber> = self.left().collect();
             left.into_iter().for_each(|file| mark(&mut self.files, &mut self.dirty, file));
         }
-        if told.moved || told.overflow {
+        if told.moved || told.overflow || more {
             self.next_scan = self.next_scan.min(self.earliest_scan);
         }
         if now >= self.next_scan {

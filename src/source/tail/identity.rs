@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a file's beginning that are remembered. The first line of a log has a time, so this tells generations apart.
-const HEAD: usize = 1024;
+pub(super) const HEAD: usize = 1024;
 
 /// Device and inode: unique among the files that are there at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,7 +46,12 @@ impl Head {
     fn of_first(file: &File, len: usize) -> io::Result<Self> {
         let mut bytes = [0; HEAD];
         let len = read_at(file, &mut bytes[..len.min(HEAD)], 0)?;
-        Ok(Self { len: len as u16, check: crc32fast::hash(&bytes[..len]) })
+        Ok(Self::of_bytes(&bytes[..len]))
+    }
+
+    /// Of a file that begins with these bytes, of which there are 1 KiB at most.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+        Self { len: bytes.len() as u16, check: crc32fast::hash(bytes) }
     }
 
     /// True if the file begins as it did. A file that was empty begins like any other.
@@ -55,6 +60,11 @@ impl Head {
     /// As pread(2) says.
     pub fn is_of(self, file: &File) -> io::Result<bool> {
         Ok(Self::of_first(file, self.len.into())? == self)
+    }
+
+    /// The same of bytes, which may be more.
+    pub(super) fn is_first_of(self, bytes: &[u8]) -> bool {
+        bytes.get(..self.len.into()).is_some_and(|bytes| Self::of_bytes(bytes) == self)
     }
 
     /// True if more bytes would make it more certain.

@@ -6,6 +6,7 @@
 //! - Each file that is followed is kept open until it was read to its end, so that a rename or a deletion loses nothing.
 //! - A file that was cut, or cut and written anew beyond the old place, is read from its beginning: before new bytes are
 //!   believed, the last 64 bytes before them must still be there.
+//! - A generation that was gzipped before it was read to its end is read from there, if that is asked for.
 //! - What a `copytruncate` cut off before it was read is read from the copy, if that lies beside the file.
 //! - [`Journal`] remembers how far each file was dealt with, and what was about to be handed on.
 //!
@@ -48,6 +49,9 @@ pub struct Spec {
     pub paths: Vec<PathBuf>,
     /// Where to begin.
     pub begin: Begin,
+    /// Where gzipped generations of logs are unpacked to be read, if they are to be read: those that were packed, perhaps while
+    /// nobody followed, before they were read to their end. The file is there for a moment only.
+    pub unpack: Option<PathBuf>,
     /// Descriptors that may be open for files that were read to their end; others are opened again when needed.
     pub descriptors: usize,
 }

@@ -1,8 +1,12 @@
 //! The panels of the dashboards: each query is asked of a real Loki with its variables filled in, and compared with what is
 //! known of the runs in it.
 
+mod more;
+mod replayed;
 mod samples;
+mod seed;
 mod seeded;
+mod truths;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +14,12 @@ use serde_json::Value;
 
 use crate::dashboards::{self as panels, Answer, Line, Query, Range, Series, Vars};
 use crate::loki::Loki;
+
+/// Dashboards whose every query some test here compares with a truth.
+const CHECKED: &[&str] = &["failures", "flaky", "forwarder", "live", "logs", "machines", "matrix", "runs", "test"];
+
+/// What a query must return, by panel and letter (`title`, or `title/ref`).
+type Table<'a> = Vec<(&'static str, Want<'a>)>;
 
 /// Metadata, or labels beside those that every entry has.
 type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -21,6 +31,7 @@ async fn ask(loki: &Loki, query: &Query, vars: &Vars, range: Range) -> Result<An
 }
 
 /// What a query must return.
+#[derive(Debug)]
 enum Want<'a> {
     /// One series without labels.
     Value(f64),
@@ -30,6 +41,8 @@ enum Want<'a> {
     Run(&'a str, f64),
     /// One value for each run, in the order of their ids.
     Runs(&'a [(&'a str, f64)]),
+    /// The same, of values that are worked out.
+    Values(Vec<(&'a str, f64)>),
     /// Series with these labels among others, whatever the values.
     Labels(&'a [Pairs<'a>]),
     /// One series of a range query: its last value, and values that it takes at some step.
@@ -44,6 +57,8 @@ enum Want<'a> {
     TextsInAnyOrder(Vec<String>),
     /// Values of a label or metadata that a line each has, sorted.
     EachOnce(&'a str, Vec<String>),
+    /// Lines in groups by this label or metadata: how many there are of each value, in the order of the values.
+    Groups(&'a str, &'a [(&'a str, usize)]),
     /// Newest entry by this key: which of them have status `started`.
     StillStarted(&'a str, &'a [&'a str]),
 }
@@ -88,6 +103,7 @@ fn holds(want: &Want<'_>, got: &Answer) -> bool {
         (Want::Nothing, Answer::Lines(l)) => l.is_empty(),
         (Want::Run(run, v), Answer::Series(s)) => same_runs(s, &[(*run, *v)]),
         (Want::Runs(runs), Answer::Series(s)) => same_runs(s, runs),
+        (Want::Values(runs), Answer::Series(s)) => same_runs(s, runs),
         (Want::Labels(rows), Answer::Series(s)) => {
             s.len() == rows.len() && rows.iter().all(|row| s.iter().any(|s| has(&s.labels, row)))
         }
@@ -108,6 +124,13 @@ fn holds(want: &Want<'_>, got: &Answer) -> bool {
             l.len() == rows.len() && l.iter().zip(*rows).all(|(line, row)| has(&line.labels, row))
         }
         (Want::Texts(texts), Answer::Lines(l)) => l.iter().map(|line| line.text.as_str()).eq(texts.iter().copied()),
+        (Want::Groups(name, groups), Answer::Lines(l)) => {
+            let mut found = BTreeMap::<&str, usize>::new();
+            for line in l {
+                *found.entry(line.labels.get(*name).map_or("", String::as_str)).or_default() += 1;
+            }
+            found.into_iter().eq(groups.iter().copied())
+        }
         (Want::StillStarted(key, names), Answer::Lines(l)) => still_started(l, key) == *names,
         _ => false,
     }
@@ -121,28 +144,46 @@ fn page(dashboard: &Value, set: Pairs<'_>, project: &str, now: i64) -> (Vars, Ra
     (vars, Range { from_ms: now / 1_000_000 - 3_600_000, to_ms: now / 1_000_000, step_s: 20 })
 }
 
-/// Asks each query of the dashboard and compares; the table must name each query once (`title`, or `title/ref`).
+/// Asks each query of the dashboard about the last hour, and compares; the table must name each query once.
 async fn compare(loki: &Loki, name: &str, set: Pairs<'_>, project: &str, now: i64, table: &[(&str, Want<'_>)]) {
-    let dashboard = panels::load(name);
-    let (vars, range) = page(&dashboard, set, project, now);
+    let (vars, range) = page(&panels::load(name), set, project, now);
+    compare_page(loki, name, &vars, range, table).await;
+}
+
+/// Asks each query of the dashboard with these variables and this time range, and compares; the table must name each query
+/// once. Returns panel and letter of each query.
+async fn compare_page(loki: &Loki, name: &str, vars: &Vars, range: Range, table: &[(&str, Want<'_>)]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut table: BTreeMap<&str, &Want<'_>> = table.iter().map(|(key, want)| (*key, want)).collect();
-    let queries = panels::queries(&dashboard);
+    let queries = panels::queries(&panels::load(name));
+    let mut keys = Vec::new();
     for query in &queries {
         let key = format!("{}/{}", query.title, query.ref_id);
         let Some(want) = table.remove(key.as_str()).or_else(|| table.remove(query.title.as_str())) else {
             wrong.push(format!("{key}: no truth in the table"));
             continue;
         };
-        match ask(loki, query, &vars, range).await {
+        match ask(loki, query, vars, range).await {
             Ok(got) if holds(want, &got) => {}
             Ok(got) => {
-                wrong.push(format!("{key}: {got:#?}\n  asked: {}", query.fill(&vars, range).unwrap_or_default()))
+                wrong.push(format!(
+                    "{key}: {got:#?}\n  wanted: {want:?}\n  asked: {}",
+                    query.fill(vars, range).unwrap_or_default()
+                ));
             }
-            Err(e) => wrong.push(format!("{key}: {e}\n  asked: {}", query.fill(&vars, range).unwrap_or_default())),
+            Err(e) => wrong.push(format!("{key}: {e}\n  asked: {}", query.fill(vars, range).unwrap_or_default())),
         }
+        keys.push(key);
     }
     wrong.extend(table.keys().map(|key| format!("{key}: no such query in the dashboard")));
-    assert!(wrong.is_empty(), "{name} with {set:?}: {} of {} wrong\n{}", wrong.len(), queries.len(), wrong.join("\n"));
-    println!("{name} with {set:?}: {} queries return the truth", queries.len());
+    assert!(wrong.is_empty(), "{name} with {vars:?}: {} of {} wrong\n{}", wrong.len(), queries.len(), wrong.join("\n"));
+    println!("{name} with {vars:?}: {} queries return the truth", queries.len());
+    keys
+}
+
+#[test]
+fn every_dashboard_has_a_truth() {
+    let files = std::fs::read_dir(panels::folder()).expect("the folder is there");
+    let names = files.map(|file| file.expect("a readable folder").file_name().to_string_lossy().into_owned());
+    assert_eq!(sorted(names), CHECKED.iter().map(|name| format!("{name}.json")).collect::<Vec<_>>());
 }

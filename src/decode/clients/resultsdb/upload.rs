@@ -26,6 +26,13 @@ pub struct Head {
     pub(super) facts: RunFacts,
 }
 
+impl Head {
+    /// When the run ended, else began, as the document says.
+    pub(in crate::decode) fn time(&self) -> Option<Timestamp> {
+        self.time
+    }
+}
+
 /// A document.
 #[derive(Debug)]
 pub struct Upload {

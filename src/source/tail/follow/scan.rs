@@ -6,9 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::file::{FileNumber, Tracked};
-use super::super::identity::FileId;
-use super::super::journal::Known;
-use super::super::siblings::{Sibling, is_rotated_name, siblings};
+use super::super::identity::{FileId, Identity};
+use super::super::siblings::{Sibling, siblings};
 use super::super::{Begin, watch};
 use super::{Follower, Told, mark};
 
@@ -24,8 +23,6 @@ const SCAN_SHARE: u32 = 10;
 const RENAMED_GRACE: Duration = Duration::from_secs(60);
 /// The same for one that was deleted.
 const DELETED_GRACE: Duration = Duration::from_secs(10);
-/// Fewer bytes than this say nothing about whether two files begin alike.
-const LEAST_HEAD: u16 = 64;
 /// Identities of files that are done with; more are not needed to tell old generations from new ones.
 const ENDED_KEPT: usize = 1024;
 
@@ -59,6 +56,7 @@ impl Follower {
         for path in gone {
             self.leave(&path, now);
         }
+        self.begun.clear();
         for (path, metadata) in &here {
             if !self.paths.contains_key(*path) {
                 self.appear(path, metadata);
@@ -149,54 +147,25 @@ impl Follower {
         }
     }
 
-    /// True if a pattern has found an earlier generation of a log that is followed: it was read to its end under another
-    /// name, or is being copied.
-    fn is_generation(&self, path: &Path, id: FileId) -> bool {
-        let Some(own) = path.file_name().and_then(|name| name.to_str()) else { return false };
-        let mut tracked = self.paths.iter().filter_map(|(log, file)| {
-            // The name first: there may be thousands.
-            let log_name = log.file_name()?.to_str()?;
-            let rotated = is_rotated_name(log_name, own) && log.parent() == path.parent();
-            rotated.then(|| self.files.get(file)).flatten()
-        });
-        let is_copy = |tracked: &Tracked| {
-            tracked.head.len >= LEAST_HEAD
-                && File::open(path).is_ok_and(|copy| tracked.head.is_of(&copy).unwrap_or(false))
-        };
-        tracked.any(|tracked| self.ended.contains(&id) || is_copy(tracked))
-    }
-
-    /// Generations of a log that were written after `since` and were never seen; oldest first.
-    fn between(&self, path: &Path, since: SystemTime, current: FileId) -> Vec<Sibling> {
-        let mut found = siblings(path, false);
-        found.retain(|sibling| {
-            let id = sibling.id();
-            // The clock of file times is coarse: two generations may have the same.
-            let newer = sibling.metadata.modified().is_ok_and(|modified| modified >= since);
-            newer && id != current && !self.by_id.contains_key(&id) && !self.ended.contains(&id)
-        });
-        found
-    }
-
     /// Follows a file, as one that no path leads to.
     fn attach(&mut self, path: &Path, sibling: &Sibling, at: u64, after: Option<FileNumber>) -> Option<FileNumber> {
-        let file = sibling.open()?;
+        let file = sibling.text(self.unpack.as_deref())?;
         let number = self.next_number;
-        self.insert(number, path, file, at, after)?;
+        self.insert(number, path, (sibling.id(), file), at, after)?;
         self.next_number += 1;
         self.told.push_back((number, Told::Found));
         Some(number)
     }
 
-    fn insert(
+    pub(super) fn insert(
         &mut self,
         number: FileNumber,
         path: &Path,
-        file: File,
+        (id, file): (FileId, File),
         at: u64,
         after: Option<FileNumber>,
     ) -> Option<()> {
-        let made = file.metadata().and_then(|metadata| Tracked::new(path.to_owned(), file, &metadata, at));
+        let made = Tracked::new(path.to_owned(), id, file, at);
         let mut tracked = match made {
             Ok(tracked) => tracked,
             Err(error) => {
@@ -238,13 +207,13 @@ impl Follower {
         if self.by_id.get(&tracked.id) == Some(&file) {
             self.by_id.remove(&tracked.id);
         }
-        self.end(tracked.id);
+        self.end(Identity { id: tracked.id, head: tracked.head });
         self.retry.remove(&file);
         self.told.push_back((file, Told::Gone));
     }
 
-    fn end(&mut self, id: FileId) {
-        self.ended.push_back(id);
+    pub(super) fn end(&mut self, identity: Identity) {
+        self.ended.push_back(identity);
         if self.ended.len() > ENDED_KEPT {
             self.ended.pop_front();
         }
@@ -276,14 +245,15 @@ impl Follower {
             }
             copy => {
                 if let Some((sibling, _)) = copy {
-                    self.end(sibling.id());
+                    let head = tracked.head;
+                    self.end(Identity { id: sibling.id(), head });
                 }
                 self.forget(file);
-                self.ended.retain(|ended| *ended != id);
+                self.ended.retain(|ended| ended.id != id);
             }
         }
         let (Some(own), number) = (own, self.next_number) else { return };
-        if self.insert(number, &path, own, 0, Some(file)).is_some() {
+        if self.insert(number, &path, (id, own), 0, Some(file)).is_some() {
             self.next_number += 1;
             self.told.push_back((number, Told::Found));
             if current {
@@ -313,47 +283,6 @@ impl Follower {
                 self.generations.insert(path, (file, SystemTime::now()));
                 self.forget(file);
             }
-        }
-    }
-
-    /// Goes on with a file that an earlier process followed, wherever it is now.
-    pub(super) fn resume(&mut self, known: &Known, written: SystemTime) {
-        let path = &known.path;
-        let fits = |file: &File| known.identity.head.is_of(file).unwrap_or(false);
-        let is_it = |sibling: &&Sibling| sibling.id() == known.identity.id;
-        let at_path = fs::metadata(path).ok().map(|metadata| Sibling { path: path.clone(), metadata });
-        if let Some(sibling) = at_path.as_ref().filter(is_it)
-            && let Some(file) = sibling.open().filter(fits)
-            && sibling.metadata.len() >= known.done
-        {
-            if self.insert(known.file, path, file, known.done, None).is_some() {
-                if let Some(tracked) = self.files.get_mut(&known.file) {
-                    tracked.left = None;
-                }
-                self.paths.insert(path.clone(), known.file);
-            }
-            return;
-        }
-        // Renamed, or copied and cut.
-        let beside = siblings(path, true);
-        let moved = beside.iter().filter(is_it).chain(beside.iter().rev());
-        let moved = moved.filter(|sibling| sibling.metadata.len() >= known.done && known.identity.head.len > 0);
-        let found = moved.filter_map(|sibling| Some((sibling, sibling.open().filter(fits)?))).next();
-        let modified = match found {
-            Some((sibling, file)) => {
-                self.insert(known.file, path, file, known.done, None);
-                sibling.metadata.modified().ok()
-            }
-            None => {
-                tracing::warn!("{} was followed to byte {} and is gone", path.display(), known.done);
-                self.told.push_back((known.file, Told::Gone));
-                None
-            }
-        };
-        let modified = modified.unwrap_or(written);
-        let newest = self.generations.get(path).is_none_or(|(_, other)| modified > *other);
-        if newest {
-            self.generations.insert(path.clone(), (known.file, modified));
         }
     }
 }

@@ -1,16 +1,38 @@
-//! `testwire dashboards export`: the dashboards that are part of the binary.
+//! `testwire dashboards`: the dashboards and alert rules that are part of the binary.
+
+mod diff;
+pub mod grafana;
+pub mod install;
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use crate::exit::{Exit, Failure};
 
 /// File name and text of each.
-pub const DASHBOARDS: &[(&str, &str)] = &[
-    ("runs.json", include_str!("../../grafana/dashboards/runs.json")),
-    ("live.json", include_str!("../../grafana/dashboards/live.json")),
-];
+pub const DASHBOARDS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/dashboards.rs"));
+/// Alert rules as Grafana reads them from its provisioning folder, switched off.
+pub const ALERTS: &str = include_str!("../../../grafana/provisioning/alerting/testwire.yaml");
+/// The data source that the alert rules name.
+const ALERTS_SOURCE: &str = "datasourceUid: testwire-loki\n";
+
+/// Name and content of each; that they are JSON is tested.
+pub fn all() -> impl Iterator<Item = (&'static str, Value)> {
+    DASHBOARDS.iter().filter_map(|(file, text)| Some((file.strip_suffix(".json")?, serde_json::from_str(text).ok()?)))
+}
+
+/// The alert rules for this data source, switched on if wished.
+pub fn alerts(datasource: Option<&str>, on: bool) -> String {
+    let text = match datasource {
+        // Quoted as JSON, which is YAML too.
+        Some(uid) => ALERTS.replace(ALERTS_SOURCE, &format!("datasourceUid: {}\n", json!(uid))),
+        None => ALERTS.to_owned(),
+    };
+    if on { text.replace("isPaused: true", "isPaused: false") } else { text }
+}
 
 /// Writes the dashboards into `directory`, which is made if need be, and prints where they are.
 ///
@@ -47,6 +69,7 @@ mod tests {
             names
         };
         assert_eq!(names(&target), names(&source));
+        assert_eq!(all().count(), DASHBOARDS.len(), "each is JSON");
         for name in names(&source) {
             assert!(fs::read(target.join(&name)).unwrap() == fs::read(source.join(&name)).unwrap(), "{name:?}");
         }

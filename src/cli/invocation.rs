@@ -1,0 +1,162 @@
+//! What testwire shall do, as its other parts see it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Dashboards;
+use crate::config::{Name, Settings, TailSource};
+use crate::decode::Format;
+
+/// What testwire shall do.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run a test command and ship what it does.
+    Run {
+        /// Settings.
+        settings: Box<Settings>,
+        /// The command and its arguments; not empty.
+        command: Vec<OsString>,
+        /// Run it as it is.
+        no_inject: bool,
+        /// Logs to follow meanwhile.
+        tails: Vec<TailSource>,
+    },
+    /// Run many test files.
+    Batch {
+        /// Settings.
+        settings: Box<Settings>,
+        /// What else was typed.
+        batch: Box<Batch>,
+    },
+    /// See to it that nothing of a batch outlives it; for testwire itself.
+    BatchGuard {
+        /// Marks the processes of the batch.
+        mark: String,
+    },
+    /// Ship events from stdin.
+    Pipe {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Format of stdin; `None`: found out from its first lines.
+        format: Option<Format>,
+        /// Copy stdin to stdout.
+        tee: bool,
+        /// End with 0 although the run failed.
+        no_fail: bool,
+        /// Say what stdin is taken for.
+        explain: bool,
+    },
+    /// Take events over HTTP until stopped.
+    Listen {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Only ask the daemon at the address whether it takes events.
+        health: bool,
+    },
+    /// Follow log files until stopped.
+    Tail {
+        /// Settings.
+        settings: Box<Settings>,
+        /// What was typed; empty: what the file of settings says.
+        tails: Vec<TailSource>,
+    },
+    /// Play a run.
+    Demo {
+        /// Settings.
+        settings: Box<Settings>,
+    },
+    /// Hand out dashboards and alert rules.
+    Dashboards(Dashboards),
+    /// Check settings and Loki.
+    Check {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Print every value and its origin, and look no further.
+        config: bool,
+    },
+    /// Prove that a run is in Loki.
+    Audit {
+        /// Settings.
+        settings: Box<Settings>,
+        /// The run.
+        run: String,
+        /// How many days back to look.
+        days: u16,
+    },
+    /// List the runs in Loki.
+    Runs {
+        /// Settings.
+        settings: Box<Settings>,
+        /// How many days back to look.
+        days: u16,
+        /// At most so many.
+        most: u16,
+        /// As JSON.
+        json: bool,
+    },
+    /// Compare two runs in Loki.
+    Diff {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Ids of the run before and the one after; of the latter alone, or of none.
+        runs: Vec<String>,
+        /// How many days back to look.
+        days: u16,
+        /// As JSON.
+        json: bool,
+    },
+    /// Ship finished reports, or refused entries again.
+    Import {
+        /// Settings.
+        settings: Box<Settings>,
+        /// Files, patterns and directories; at least one.
+        files: Vec<PathBuf>,
+        /// Format of all of them; `None`: found out.
+        format: Option<Format>,
+        /// Ship what appears in this directory, until stopped.
+        watch: Option<PathBuf>,
+        /// Say what each file is taken for.
+        explain: bool,
+    },
+    /// Deliver what dead processes left.
+    Flush {
+        /// Settings.
+        settings: Box<Settings>,
+    },
+    /// Say what waits in the spool.
+    Status {
+        /// Settings.
+        settings: Box<Settings>,
+        /// As JSON.
+        json: bool,
+    },
+    /// Print a completion script.
+    Completions {
+        /// For this shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `testwire batch` as it was typed.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The files.
+    pub files: Vec<String>,
+    /// Files at a time; `None`: as many as there are processors.
+    pub workers: Option<usize>,
+    /// Who asks for the run, if it is not who runs testwire.
+    pub user: Option<Name>,
+    /// How often a file that failed is run again.
+    pub retry: u32,
+    /// How long a file may take.
+    pub timeout: Option<Duration>,
+    /// Bytes of memory of each process.
+    pub memory: Option<u64>,
+    /// Stop at the first failure.
+    pub fail_fast: bool,
+    /// The command of each file; `None`: by its kind.
+    pub command: Option<String>,
+    /// Go on with an earlier one.
+    pub resume: bool,
+}

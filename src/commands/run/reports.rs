@@ -1,0 +1,152 @@
+//! Reports that Maven and Gradle write while they run, one for each class of tests when it is over: each is appended to the
+//! run's event file, as a listener appends its events.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+/// How often the directories are looked at.
+const EVERY: Duration = Duration::from_millis(250);
+/// Folders of modules below the project; deeper ones are not looked for, as that would mean to walk through everything.
+const MODULES: [&str; 4] = ["", "*/", "*/*/", "*/*/*/"];
+/// Where Surefire, Failsafe and Gradle write (their default `reportsDirectory` and `junitXml.outputLocation`).
+const REPORTS: [&str; 3] =
+    ["target/surefire-reports/TEST-*.xml", "target/failsafe-reports/TEST-*.xml", "build/test-results/*/TEST-*.xml"];
+
+/// A thread that watches until it is told to stop.
+#[derive(Debug)]
+pub(super) struct Reports {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Reports {
+    /// Watches below `project`. What is there already is of an earlier run.
+    ///
+    /// # Errors
+    /// If `events` cannot be opened, or no thread be started.
+    pub(super) fn start(project: &Path, events: &Path) -> io::Result<Self> {
+        let events = File::options().append(true).open(events)?;
+        let mut watcher = Watcher { project: project.to_owned(), events, known: HashMap::new() };
+        for path in watcher.paths() {
+            if let Some(state) = State::of(&path) {
+                watcher.known.insert(path, state);
+            }
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let run = move || {
+            while !stopped.load(Ordering::Acquire) {
+                watcher.look(false);
+                std::thread::park_timeout(EVERY);
+            }
+            watcher.look(true);
+        };
+        let thread = std::thread::Builder::new().name("reports".into()).spawn(run)?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Looks for the last time, and ends.
+    pub(super) fn finish(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        if self.thread.join().is_err() {
+            tracing::error!("the reports of the runner could not be read to their end");
+        }
+    }
+}
+
+/// A file as it was when it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    length: u64,
+    modified: SystemTime,
+}
+
+impl State {
+    fn of(path: &Path) -> Option<Self> {
+        let facts = fs::metadata(path).ok()?;
+        Some(Self { length: facts.len(), modified: facts.modified().ok()? })
+    }
+}
+
+struct Watcher {
+    project: PathBuf,
+    events: File,
+    known: HashMap<PathBuf, State>,
+}
+
+impl Watcher {
+    fn paths(&self) -> Vec<PathBuf> {
+        let project = glob::Pattern::escape(&self.project.to_string_lossy());
+        let patterns = MODULES.iter().flat_map(|module| REPORTS.map(|report| format!("{project}/{module}{report}")));
+        patterns.filter_map(|pattern| glob::glob(&pattern).ok()).flatten().filter_map(Result::ok).collect()
+    }
+
+    /// Takes what is new, and what was written again: Surefire does so when failed tests were run again. `last`: also what
+    /// is not whole.
+    fn look(&mut self, last: bool) {
+        for path in self.paths() {
+            let Some(state) = State::of(&path).filter(|state| self.known.get(&path) != Some(state)) else { continue };
+            let Ok(report) = fs::read(&path) else { continue };
+            if !last && !is_whole(&report) {
+                continue;
+            }
+            // In one piece, as other writers do.
+            let text = [report.as_slice(), b"\n"].concat();
+            if let Err(error) = self.events.write_all(&text) {
+                tracing::error!(path = %path.display(), %error, "a report could not be kept; import it later");
+            }
+            self.known.insert(path, state);
+        }
+    }
+}
+
+fn is_whole(report: &[u8]) -> bool {
+    let end = report.trim_ascii_end();
+    end.ends_with(b"</testsuite>")
+        || end.ends_with(b"</testsuites>")
+        || (end.starts_with(b"<?xml") && end.ends_with(b"/>"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn reports_that_come_are_taken_once_when_they_are_whole_and_again_when_they_change() {
+        let project = tempfile::tempdir().unwrap();
+        let at = |path: &str| project.path().join(path);
+        write(&at("target/surefire-reports/TEST-old.xml"), "<testsuite name=\"old\"/>");
+        write(&at("events"), "");
+        let mut watcher = Watcher {
+            project: project.path().to_owned(),
+            events: File::options().append(true).open(at("events")).unwrap(),
+            known: HashMap::new(),
+        };
+        watcher.known =
+            watcher.paths().into_iter().filter_map(|path| Some((path.clone(), State::of(&path)?))).collect();
+        let taken = |watcher: &mut Watcher, last| {
+            let before = fs::read_to_string(at("events")).unwrap().len();
+            watcher.look(last);
+            fs::read_to_string(at("events")).unwrap().get(before..).unwrap().to_owned()
+        };
+        write(&at("a/b/target/failsafe-reports/TEST-one.xml"), "<testsuite>one</testsuite>\n");
+        write(&at("build/test-results/test/TEST-two.xml"), "<testsuite>two");
+        assert_eq!(taken(&mut watcher, false), "<testsuite>one</testsuite>\n\n");
+        assert_eq!(taken(&mut watcher, false), "");
+        write(&at("a/b/target/failsafe-reports/TEST-one.xml"), "<testsuite>again</testsuite>");
+        assert_eq!(taken(&mut watcher, false), "<testsuite>again</testsuite>\n");
+        assert_eq!(taken(&mut watcher, true), "<testsuite>two\n");
+    }
+}

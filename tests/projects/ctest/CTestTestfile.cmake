@@ -1,0 +1,10 @@
+# What CMake writes into a build directory, so that ctest alone is enough.
+add_test(opens "sh" "-c" "echo the drawer opens")
+add_test(gives_change "sh" "-c" "echo a coin is missing; exit 3")
+add_test([=[a name with spaces, and dots...]=] "true")
+add_test(prints "sh" "-c" "exit 77")
+set_tests_properties(prints PROPERTIES SKIP_RETURN_CODE "77")
+add_test(hangs "sleep" "30")
+set_tests_properties(hangs PROPERTIES TIMEOUT "1")
+add_test(dies "sh" "-c" "kill -SEGV $$")
+add_test(is_missing "no_such_program")
