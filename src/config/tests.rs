@@ -53,6 +53,7 @@ const EXAMPLES: &[(&str, [&str; 3])] = &[
     ("health-every", ["1m", "2m", "0s"]),
     ("listen", ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]),
     ("token-file", ["/flag", "/env", "/file"]),
+    ("grafana-token-file", ["/flag", "/env", "/file"]),
     ("allow-open", ["true", "false", "true"]),
     ("max-body", ["1MiB", "2MiB", "3MiB"]),
     ("loader-path", ["/flag", "/env", "/file"]),
