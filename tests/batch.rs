@@ -102,7 +102,7 @@ fn exit_codes_signals_and_time_limits_become_statuses_and_each_costs_one_file() 
     fs::write(place.0.work().join("no.sh"), "exit 0\n").unwrap();
     let files = ["good", "bad", "crash", "hang", "no.sh"];
     let done =
-        run(&mut place.batch(&[&["--workers", "3", "--timeout", "2s", "--user", "alice"][..], &files].concat()), b"");
+        run(&mut place.batch(&[&["--workers", "3", "--timeout", "10s", "--user", "alice"][..], &files].concat()), b"");
     assert_eq!(done.code, 1, "{}", done.err());
 
     let runs: Vec<_> = entries(&done, "run", "").iter().map(|run| run["labels"]["status"].clone()).collect();
@@ -123,7 +123,7 @@ fn exit_codes_signals_and_time_limits_become_statuses_and_each_costs_one_file() 
     assert_eq!(told("started").len(), 5);
     assert_eq!(told("passed"), ["good 0 ", "no.sh 0 "]);
     assert_eq!(told("failed"), ["bad 3 exit code 3"]);
-    assert_eq!(told("errored"), ["crash  killed by signal 11 (SIGSEGV)", "hang  timed out after 2s"]);
+    assert_eq!(told("errored"), ["crash  killed by signal 11 (SIGSEGV)", "hang  timed out after 10s"]);
 
     let logs: Vec<_> = entries(&done, "log", "").into_iter().filter(|log| log["metadata"]["test"] == "good").collect();
     let mut lines: Vec<_> = logs.iter().map(|log| (log["labels"]["source"].clone(), log["line"].clone())).collect();
