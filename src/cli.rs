@@ -159,7 +159,7 @@ enum Command {
     /// compared, if they have the same environment and runner; with one id, that run with the one before it.
     #[command(after_long_help = examples::DIFF, after_help = examples::MORE)]
     Diff {
-        /// Ids of the run before and of the run after
+        /// Ids of the run before and of the run after, or what only they begin or end with
         #[arg(value_name = "RUN", num_args = 0..=2)]
         runs: Vec<String>,
         /// How many days back to look

@@ -135,6 +135,19 @@ pub struct TestRef<'a> {
     pub worker: Cow<'a, str>,
 }
 
+/// Ids that a test has of which the test `id` of `suite` is a part, the innermost first. Runners name a part by its whole,
+/// a separator and its own name (`pkg.TestAll/case_1`, `all > case 1`).
+pub fn wholes<'i>(id: &'i str, suite: &str) -> impl Iterator<Item = &'i str> {
+    let suite = if id.starts_with(suite) { suite.len() } else { 0 };
+    let mut whole = id;
+    std::iter::from_fn(move || {
+        let name = whole.get(suite..)?;
+        let end = name.rfind('/').max(name.rfind(" > "))?;
+        whole = whole.split_at(suite + end).0;
+        Some(whole)
+    })
+}
+
 /// One decoded fact and its time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
@@ -159,6 +172,10 @@ pub enum Fact<'a> {
     SuiteFinished(SuiteFinished<'a>),
     /// An attempt of a test began.
     TestStarted(TestStarted<'a>),
+    /// A test that has begun waits for its turn, and does not run (`t.Parallel()`).
+    TestPaused(TestRef<'a>),
+    /// It runs on.
+    TestResumed(TestRef<'a>),
     /// An attempt of a test ended; without a start before it, it counts as started at time − duration.
     TestFinished(TestFinished<'a>),
     /// The result of a test that had ended changed afterwards (Robot: the parent suite's teardown failed).

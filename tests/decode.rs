@@ -82,6 +82,7 @@ impl Fold {
                 self.order.push(format!("end {}", end.test.id));
                 self.end(end);
             }
+            Fact::TestPaused(_) | Fact::TestResumed(_) => {}
             Fact::TestCorrected(end) => {
                 self.order.push(format!("corrected {}", end.test.id));
                 assert!(self.tests[end.test.id.as_ref()].is_some(), "{} is corrected before its end", end.test.id);

@@ -13,17 +13,17 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io::{Read as _, Write as _};
     use std::process::Stdio;
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use testwire::event::{
         Event, Fact, LogLine, Planned, Source, Status, TestFinished, TestRef, TestStarted, Timestamp,
     };
     use testwire::history::memory::{Memory, Observed, Opening};
-    use testwire::history::past::{Past, test_key};
+    use testwire::history::past::{Past, RUN_END, test_key};
     use testwire::history::slot::{Outcome, Slot};
     use testwire::loki::entry::{Entry, EntrySink, Stream};
-    use testwire::normalize::{Normalizer, RunInfo};
+    use testwire::normalize::{Normalizer, RunEnd, RunInfo};
 
     use super::binary::{Done, Scratch, run, start_as_set};
     use super::twenty_runs::{RUNS, Story, TESTS, check};
@@ -59,8 +59,9 @@ mod tests {
         }
     }
 
-    /// A history that is there from the beginning.
-    struct Given(Arc<Past>);
+    /// A history that is there from the beginning, and what a run gave to it.
+    #[derive(Default)]
+    struct Given(Arc<Past>, Arc<Mutex<Vec<Observed>>>);
 
     impl Memory for Given {
         fn open(&mut self, _: &Opening) -> Option<Arc<Past>> {
@@ -71,7 +72,9 @@ mod tests {
             None
         }
 
-        fn keep(&mut self, _: &mut dyn Iterator<Item = Observed>, _: bool) {}
+        fn keep(&mut self, results: &mut dyn Iterator<Item = Observed>, _: bool) {
+            *self.1.lock().unwrap() = results.collect();
+        }
     }
 
     /// Labels, metadata and lines of what was written.
@@ -108,13 +111,17 @@ mod tests {
 
     fn normalizer(past: Arc<Past>) -> Normalizer {
         let mut normalizer = Normalizer::new(RunInfo { run_id: "now".into(), ..RunInfo::default() });
-        normalizer.remember(Box::new(Given(past)));
+        normalizer.remember(Box::new(Given(past, Arc::default())));
         normalizer
     }
 
     fn started<'a>(i: usize) -> Fact<'a> {
         let test = TestRef { id: i.to_string().into(), ..TestRef::default() };
         Fact::TestStarted(TestStarted { test, ..TestStarted::default() })
+    }
+
+    fn test<'a>(i: usize) -> TestRef<'a> {
+        TestRef { id: i.to_string().into(), ..TestRef::default() }
     }
 
     fn ended<'a>(i: usize) -> Fact<'a> {
@@ -124,9 +131,20 @@ mod tests {
         ))
     }
 
+    /// How a runner tells of its tests.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Runner {
+        /// It names them at the beginning.
+        Announces,
+        /// It begins all at once, most of which then wait for their turn, as Go does with tests that call `t.Parallel()`.
+        Pauses,
+        /// Nobody knows of a test before it begins.
+        IsSilent,
+    }
+
     /// Runs a suite on two workers, each of which takes the next test when it is free, at `slowness` times what is usual,
     /// and gives the mean error of the time left, as a part of it, from 20 % of the run on.
-    fn error_of_eta(usual: &[f64], slowness: f64, rng: &mut fastrand::Rng) -> f64 {
+    fn error_of_eta(runner: Runner, usual: &[f64], slowness: f64, rng: &mut fastrand::Rng) -> f64 {
         let mut free = [0.0_f64; 2];
         let mut events: Vec<(f64, bool, usize)> = Vec::new();
         for (i, seconds) in usual.iter().enumerate() {
@@ -143,13 +161,27 @@ mod tests {
             run.event(&Event { time: None, fact }, at(time), &mut sink)
         };
         let tests = (0..usual.len()).map(|i| i.to_string().into()).collect();
-        say(0.0, Fact::Planned(Planned { total: None, tests }), &mut run);
+        match runner {
+            Runner::Announces => say(0.0, Fact::Planned(Planned { total: None, tests }), &mut run),
+            Runner::Pauses => {
+                for i in 0..usual.len() {
+                    say(0.0, started(i), &mut run);
+                    say(0.0, Fact::TestPaused(test(i)), &mut run);
+                }
+            }
+            Runner::IsSilent => {}
+        }
         let mut events = events.into_iter().peekable();
         let mut errors = Vec::new();
         for percent in 1..100 {
             let now = end * f64::from(percent) / 100.0;
             while let Some((time, is_end, i)) = events.next_if(|event| event.0 <= now) {
-                say(time, if is_end { ended(i) } else { started(i) }, &mut run);
+                let fact = match runner {
+                    _ if is_end => ended(i),
+                    Runner::Pauses => Fact::TestResumed(test(i)),
+                    Runner::Announces | Runner::IsSilent => started(i),
+                };
+                say(time, fact, &mut run);
             }
             run.tick(at(now), &mut Sink::default());
             if percent >= 20 {
@@ -172,13 +204,85 @@ mod tests {
                 (0..400).map(|_| if rng.usize(..25) == 0 { 5.0 + 15.0 * rng.f64() } else { 0.05 }).collect(),
             ),
         ];
-        for (name, usual) in suites {
+        for (name, usual) in &suites {
             for slowness in [1.0, 1.5, 0.6] {
-                let error = error_of_eta(&usual, slowness, &mut rng);
-                println!("{name}, {slowness} times as long as usual: {:.1} %", error * 100.0);
-                assert!(error < 0.1, "{name}, {slowness}: {error}");
+                for runner in [Runner::Announces, Runner::Pauses, Runner::IsSilent] {
+                    let error = error_of_eta(runner, usual, slowness, &mut rng);
+                    println!("{runner:?}, {name}, {slowness} times as long as usual: {:.1} %", error * 100.0);
+                    assert!(error < 0.1, "{runner:?}, {name}, {slowness}: {error}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn a_test_that_waits_for_its_turn_is_neither_the_oldest_nor_hung() {
+        let (mut run, mut sink) = (normalizer(past_of(&[1.0, 1.0])), Sink::default());
+        let mut say = |fact, seconds| run.event(&Event { time: None, fact }, at(seconds), &mut sink);
+        say(started(0), 0.0);
+        say(Fact::TestPaused(test(0)), 0.0);
+        say(started(1), 1.0);
+        say(ended(1), 500.0);
+        say(Fact::TestResumed(test(0)), 500.0);
+        let progress = run.progress(at(501.0));
+        assert_eq!(progress.oldest, Some(("0".into(), Duration::from_secs(1))));
+        let hung = |sink: &Sink| sink.0.iter().filter(|(e, _)| e.get("hung").is_some_and(|h| h == "true")).count();
+        run.tick(at(502.0), &mut sink);
+        assert_eq!(hung(&sink), 0, "it has been running for two seconds");
+        run.tick(at(801.0), &mut sink);
+        assert_eq!(hung(&sink), 1, "and now for more than five minutes");
+    }
+
+    #[test]
+    fn time_of_a_test_that_has_parts_counts_once() {
+        // TestAll takes what its parts take, two of which run at a time.
+        let ids = ["p.TestAll", "p.TestAll/1", "p.TestAll/2", "p.TestAll/3"];
+        let mut past = Past::new(Vec::new(), true);
+        for (id, seconds) in ids.iter().zip([20, 10, 10, 10]) {
+            let slot = Slot::new(Timestamp(BEGAN), 1, Outcome::Passed, Some(Duration::from_secs(seconds)));
+            past.insert(test_key(id), slot, 0);
+        }
+        past.mark_wholes(&[test_key(ids[0])].into_iter().collect());
+        let (mut run, mut sink) = (normalizer(Arc::new(past)), Sink::default());
+        let test = |i: usize| TestRef { id: ids[i].into(), suite: "p".into(), ..TestRef::default() };
+        for i in 0..3 {
+            let fact = Fact::TestStarted(TestStarted { test: test(i), ..TestStarted::default() });
+            run.event(&Event { time: None, fact }, at(1.0), &mut sink);
+        }
+        run.tick(at(6.0), &mut sink);
+        let left = run.progress(at(6.0)).eta.unwrap();
+        assert!(left.abs_diff(Duration::from_secs(15)) < Duration::from_millis(500), "{left:?}");
+    }
+
+    #[test]
+    fn what_the_runner_does_after_its_last_test_is_kept_and_counts_as_left_the_next_time() {
+        let kept = Arc::default();
+        let mut run = Normalizer::new(RunInfo { run_id: "before".into(), ..RunInfo::default() });
+        run.remember(Box::new(Given(Arc::default(), Arc::clone(&kept))));
+        for (fact, second) in [(started(0), 0.0), (started(1), 0.0), (ended(0), 2.0), (ended(1), 2.0)] {
+            run.event(&Event { time: None, fact }, at(second), &mut Sink::default());
+        }
+        run.finish(&RunEnd::Exited(0), at(7.0), &mut Sink::default());
+        let mut past = Past::new(Vec::new(), true);
+        kept.lock().unwrap().iter().for_each(|result: &Observed| past.insert(result.test, result.slot, 0));
+        assert_eq!((past.len(), past.get(RUN_END).is_some()), (2, true), "it is no test");
+        let mut run = normalizer(Arc::new(past));
+        for (fact, second) in [(started(0), 0.0), (ended(0), 2.0)] {
+            run.event(&Event { time: None, fact }, at(second), &mut Sink::default());
+        }
+        run.tick(at(2.0), &mut Sink::default());
+        let left = run.progress(at(2.0)).eta.unwrap();
+        assert!(left.abs_diff(Duration::from_secs(2 + 5)) < Duration::from_millis(200), "{left:?}");
+    }
+
+    #[test]
+    fn without_a_history_nothing_is_said_of_what_nobody_announced() {
+        let mut run = Normalizer::new(RunInfo::default());
+        for i in 0..3 {
+            run.event(&Event { time: None, fact: started(i) }, at(0.0), &mut Sink::default());
+        }
+        run.event(&Event { time: None, fact: ended(0) }, at(1.0), &mut Sink::default());
+        assert_eq!(run.progress(at(1.0)).eta, None);
     }
 
     #[test]
@@ -365,6 +469,7 @@ mod tests {
         let notes: Vec<&String> = all.iter().filter(|(e, _)| e["kind"] == "note").map(|(_, line)| line).collect();
         assert!(notes.iter().any(|n| n.contains("\"z\" (gone) matches no test")), "{notes:?}");
         assert!(notes.iter().any(|n| n.contains("\"a\" (old) has expired")), "{notes:?}");
+        assert_eq!(done.err().matches("warning: the known failure").count(), 2, "{}", done.err());
         let wrong = pipe(&scratch, "r", &["--known-failures", "missing.toml"], "");
         assert_eq!(wrong.code, 3, "{}", wrong.err());
     }

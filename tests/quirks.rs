@@ -34,6 +34,8 @@ fn words(fact: &Fact<'_>) -> String {
             format!("start {}{attempt}{}", test.test.id, if test.repeat { " again" } else { "" })
         }
         Fact::TestFinished(test) => format!("{} {} {}", test.status.as_str(), test.test.id, test.message),
+        Fact::TestPaused(test) => format!("pause {}", test.id),
+        Fact::TestResumed(test) => format!("resume {}", test.id),
         Fact::TestCorrected(test) => format!("corrected {} {}", test.status.as_str(), test.test.id),
         Fact::StepFinished(step) => format!("step {} {}", step.name, step.status.map_or("-", |s| s.as_str())),
         Fact::Log(log) => {

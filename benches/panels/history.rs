@@ -56,8 +56,8 @@ impl EntrySink for Judged<'_> {
         let hash = scramble(test.bytes().fold(self.run, |sum, byte| sum.wrapping_mul(31) + u64::from(byte)));
         let failing = matches!(status, "failed" | "errored");
         let change = if failing { ["new_failure", "still_failing", "still_failing"][(hash % 3) as usize] } else { "" };
-        let flips = if failing || hash % 50 == 0 { (1 + hash % 7).to_string() } else { String::new() };
-        let slower = if hash % 200 == 0 { "350.5" } else { "" };
+        let flips = if failing || hash.is_multiple_of(50) { (1 + hash % 7).to_string() } else { String::new() };
+        let slower = if hash.is_multiple_of(200) { "350.5" } else { "" };
         let more = [
             (meta::PREVIOUS, if failing { "failed" } else { "passed" }),
             (meta::EXPECTED_MS, "1500"),
@@ -149,7 +149,7 @@ impl Run {
                 of(meta::USER, ["ana", "bo", "kim"][(self.number % 3) as usize].into()),
                 of(
                     meta::BRANCH,
-                    if self.number % 2 == 0 { "main".into() } else { format!("feature-{}", self.number % 40) },
+                    if self.number.is_multiple_of(2) { "main".into() } else { format!("feature-{}", self.number % 40) },
                 ),
                 of(meta::COMMIT, format!("{:016x}", scramble(self.number))),
                 of("attr_os", ["linux", "macos"][(self.number % 2) as usize].into()),

@@ -80,7 +80,7 @@ EACH = line_table(
         column("Time", "Time", 160, "dateTimeAsIso"), column("status", "Status", 95, words=STATUSES),
         column("meaning", "State", 125, words=CHANGES), column("test", "Test", 340, links=links_of_test()),
         column("message", "Message", 460), column("duration_ms", "Duration", 90, "ms"), column("previous", "Before", 90),
-        column("run_id", "Run", 190, links=[("Open this run", page("live", *CHOSEN, RUN_OF_ROW))]), column("env", "Env", 80),
+        column("run_id", "Run", 215, links=[("Open this run", page("live", *CHOSEN, RUN_OF_ROW))]), column("env", "Env", 80),
         column("runner", "Runner", 90), hidden("from_ms"), hidden("to_ms"), hidden("test_pattern"),
     ])
 

@@ -14,8 +14,8 @@ SOME_WARN = steps(QUIET, 1, WARN)
 HISTORY = [("Its history", page("test", *CHOSEN, TEST_OF_ROW, begin="now-30d", end="now"))]
 RUN = [("Open this run", page("live", *CHOSEN, RUN_OF_ROW))]
 RULE = """**Flip**: a test went from failing to passing, or back. testwire keeps the last 20 results of each test and counts the flips among \
-them (`flaky_score`); a failure that passed when it was tried again is one. &nbsp; **Flaky**: $flips flips or more; a test that was broken \
-and then mended has 2. &nbsp; **Passed on retry**: it failed and then passed within one run (`outcome="flaky"`). &nbsp; **Slower**: it took \
+them (`flaky_score`); a failure that passed when it was tried again is one. **Flaky**: $flips flips or more; a test that was broken \
+and then mended has 2. **Passed on retry**: it failed and then passed within one run (`outcome="flaky"`). **Slower**: it took \
 longer than usual by more than its usual spread (`slower_by`), beside the same 20 results."""
 
 
@@ -30,14 +30,14 @@ def total(name, span="$__range"):
 def grouped(title, description, width, height, query, no_value, columns):
     """A row for each test."""
     return line_table(title, description, width, height, lines("A", query + " | line_format ``"), no_value,
-                      [column("test", "Test", 300 if width < 24 else 420, links=HISTORY), *columns, hidden("test_pattern", "first")],
+                      [column("test", "Test", 420, links=HISTORY), *columns, hidden("test_pattern", "first")],
                       group=("test",), sort=columns[0]["title"])
 
 
 LAST_RUN = column("run_id", "In run", 210, links=RUN, agg="first")
 NEWEST = column("newest", "Last", 130, "dateTimeFromNow", field="Time", agg="max")
 HEAD = [
-    panel("text", "The rule", "What the words of this page mean.", 24, 3, [], "The rule is a text.", "none",
+    panel("text", "The rule", "What the words of this page mean.", 24, 4, [], "The rule is a text.", "none",
           options={"mode": "markdown", "content": RULE}),
     stat("Passed on retry", "How many tests failed and then passed within their run? Summed over the runs that ended." + SERIES, 5,
          [instant("A", f"{total('flaky')} or vector(0)")], NONE_ENDED, color=SOME_WARN),
@@ -58,20 +58,20 @@ FLAKY = grouped(
         column("message", "A message", agg="first")])
 ON_RETRY = grouped(
     "Passed when tried again", "Which tests needed more than one attempt to pass within a run? Of the newest 1,000. It reads every pass of the "
-    "range, so a long one takes its time.", 12, 9, of_tests("passed", ' | outcome="flaky"'), "No test passed on a retry in this range.", [
-        column("times", "Times", 75, field="level", agg="count"), column("attempt", "Most attempts", 120, "short", agg="max"), NEWEST, LAST_RUN])
+    "range, so a long one takes its time.", 24, 7, of_tests("passed", ' | outcome="flaky"'), "No test passed on a retry in this range.", [
+        column("times", "Times", 75, field="level", agg="count"), column("attempt", "Most attempts", 130, "short", agg="max"), NEWEST, LAST_RUN])
 RETRIED = grouped(
     "Tried again", "Which tests does the runner try again, and why? Attempts that failed and were repeated, whatever came of it; of the "
-    "newest 1,000.", 12, 9, of_tests("retried"), "No runner repeated a test in this range.", [
+    "newest 1,000.", 24, 7, of_tests("retried"), "No runner repeated a test in this range.", [
         column("times", "Times", 75, field="level", agg="count"), NEWEST, column("message", "A message", agg="first")])
 SLOWEST = grouped(
-    "Slowest tests", "Where does the time go? Tests that took longer than Slow from; of the newest 1,000 such results.", 12, 10,
+    "Slowest tests", "Where does the time go? Tests that took longer than Slow from; of the newest 1,000 such results.", 24, 8,
     of_tests(DONE, " | duration_ms > $slow_ms"), "No test took that long in this range. Lower Slow from.", [
         column("duration_ms", "Longest", 100, "ms", agg="max"), column("mean", "Mean", 100, "ms", field="duration_ms", agg="mean"),
         column("times", "Times", 75, field="level", agg="count"), NEWEST])
 SLOWER = grouped(
     "Slower than usual", "What became slower? Tests that took longer than usual by more than their usual spread; of the newest 1,000 such "
-    "results. It reads every result of the range, so a long one takes its time.", 12, 10, of_tests(DONE, " | slower_by > 0"),
+    "results. It reads every result of the range, so a long one takes its time.", 24, 8, of_tests(DONE, " | slower_by > 0"),
     "No test was slower than usual in this range.", [
         column("slower_by", "Slower by", 105, "ms", agg="max", color=SOME_WARN), column("expected_ms", "Usually", 95, "ms", agg="first"),
         column("duration_ms", "Longest", 95, "ms", agg="max"), column("times", "Times", 75, field="level", agg="count"), NEWEST])

@@ -9,6 +9,7 @@ OWN = 'kind="metric", source="testwire"'
 TOLD = f'{{service_name=~"$project", env=~"$env", runner="app", {OWN}}} | host=~"$host"'
 EACH = "host, process"
 NONE = "No process reports. One does after 10 s, or when it meets trouble; see also testwire status."
+NOT_NOW = "Nobody reports now"
 EVERY = " Of all processes that reported in the range, since their start; a series for each, of which a stock Loki counts 500."
 
 
@@ -23,12 +24,12 @@ def by_machine(title, question, name):
 
 PANELS = [
     stat("Waiting", "How many entries wait for Loki, in the processes that reported within two minutes before the end of the range? What "
-         "ended processes left is not among them: see testwire status.", 4, [instant("A", f"sum({last(TOLD, 'waiting', '2m', EACH)})")], NONE,
+         "ended processes left is not among them: see testwire status.", 4, [instant("A", f"sum({last(TOLD, 'waiting', '2m', EACH)})")], NOT_NOW,
          color=steps(PASSED, 1000, WARN, 100000, BROKEN)),
     stat("Waiting for", "How long has the oldest of them waited? Exact to 10 s.", 4,
-         [instant("A", f"max({last(TOLD, 'waiting_ms', '2m', EACH)})")], NONE, "ms", color=steps(PASSED, 60000, WARN, 600000, BROKEN)),
+         [instant("A", f"max({last(TOLD, 'waiting_ms', '2m', EACH)})")], NOT_NOW, "ms", color=steps(PASSED, 60000, WARN, 600000, BROKEN)),
     stat("Spool used", "How full is the fullest spool of these processes, of its cap? At the cap inputs wait; nothing is dropped.", 4,
-         [instant("A", f"max({last(TOLD, 'spool_used', '2m', EACH)})")], NONE, "percentunit", color=steps(PASSED, 0.5, WARN, 0.9, BROKEN)),
+         [instant("A", f"max({last(TOLD, 'spool_used', '2m', EACH)})")], NOT_NOW, "percentunit", color=steps(PASSED, 0.5, WARN, 0.9, BROKEN)),
     stat("Refused", "How many entries did Loki refuse for good? They are kept in rejected/ with its answer; testwire import sends them again."
          + EVERY, 4, [instant("A", f"sum({most('rejected')})")], NONE, color=steps(PASSED, 1, BROKEN)),
     stat("Tried again", "How many pushes had to be tried again?" + EVERY, 4, [instant("A", f"sum({most('retries')})")], NONE,
@@ -53,7 +54,7 @@ PANELS = [
                     column("Value #B", "Bytes", 110, "bytes"), column("Value #C", "Pushes", 90),
                     column("Value #D", "Tried again", 110, color=steps(QUIET, 1, WARN)),
                     column("Value #E", "Refused", 90, color=steps(QUIET, 1, BROKEN)),
-                    column("Value #F", "Waiting", 90, color=steps(QUIET, 1, WARN)), column("Value #G", "Oldest", 100, "ms"), hidden("Time"),
+                    column("Value #F", "Waiting", 90, color=steps(QUIET, 1000, WARN)), column("Value #G", "Oldest", 100, "ms"), hidden("Time"),
                 ], sort="Delivered"),
     logs("Reports of trouble", "What did Loki answer? Reports since whose forerunner a push was tried again or an entry refused, with the last "
          "error; the newest first, at most 1,000.", 24, 8, lines("A", f'{TOLD} | level="warn"'), "None: Loki took everything at once."),

@@ -175,9 +175,12 @@ def fixed(color):
 def panel(kind, title, description, width, height, queries, no_value, unit="short", **more):
     """A panel; `dashboard` gives it its number and place."""
     defaults = {"unit": unit, "noValue": no_value, **more.pop("defaults", {})}
+    # Grafana calls the value of an instant query `Value #A`, whatever its legend says.
+    named = [override_query(q["refId"], displayName=q["legendFormat"]) for q in queries
+             if q["queryType"] == "instant" and "legendFormat" in q]
     made = {
         "type": kind, "title": title, "description": description, "gridPos": {"w": width, "h": height}, "datasource": SOURCE,
-        "targets": queries, "fieldConfig": {"defaults": defaults, "overrides": more.pop("overrides", [])},
+        "targets": queries, "fieldConfig": {"defaults": defaults, "overrides": named + more.pop("overrides", [])},
         "options": more.pop("options", {}), **more,
     }
     return made
@@ -240,10 +243,16 @@ def cell(look):
     return {"custom__displayMode": older, "custom__cellOptions": newer}
 
 
+# What numbers are where an entry has none; 0 where nothing else is said.
+ABSENT = {"attempt": "1"}
+
+
 def _column_override(c):
     if c["hidden"]:
         return override(c["name"], custom__hidden=True)
     shown = {"displayName": c["title"], "custom__width": c["width"], "unit": c["unit"]}
+    if c["unit"] == "ms":
+        shown.update(mappings=mapping({0: ("–", QUIET)}))
     if c["words"]:
         shown.update(mappings=mapping(c["words"]), thresholds=FIXED_QUIET, color=BY_THRESHOLD, **cell("color-text"))
     if c["color"]:
@@ -282,9 +291,12 @@ def line_table(title, description, width, height, query, no_value, columns, grou
         {"id": "filterFieldsByName", "options": {"include": {"names": fields}}},
     ]
     counted = ("count", "distinctCount")
-    numbers = [{"targetField": c["field"], "destinationType": "number"} for c in columns
-               if c["number"] and c["agg"] not in counted and c["field"] != "Time"]
+    names = dict.fromkeys(c["field"] for c in columns if c["number"] and c["agg"] not in counted and c["field"] != "Time")
+    numbers = [{"targetField": name, "destinationType": "number"} for name in names]
     if numbers:
+        # Grafana 9.4 fails on numbers that some rows lack.
+        given = [f'{name}=`{{{{ or .{name} "{ABSENT.get(name, "0")}" }}}}`' for name in names]
+        query = {**query, "expr": f'{query["expr"]} | label_format {", ".join(given)}'}
         changes.append({"id": "convertFieldType", "options": {"fields": {}, "conversions": numbers}})
     made = {c["name"]: c["field"] if c["name"] in group or not group else f"{c['field']} ({c['agg']})" for c in columns}
     if group:

@@ -43,19 +43,21 @@ STATES = {
     4: ("… silent, not ended", WARN),
 }
 
+# A value for each run, which is named by its id; more of them are too small to read, and are in the table side by side.
+EACH_ROW = {"calcs": ["lastNotNull"], "fields": "", "values": True, "limit": 6}
 HEAD = [
     panel("stat", "State", "Is it still running? Silent: not ended, and no report for two minutes (machine down, testwire killed, or Loki "
-          "not reachable from there). One value for each run that the filters let through.", 4, 5, [instant("A", STATE, "{{run_id}}")],
+          "not reachable from there). One value for each run that the filters let through, at most 6; all are in the table side by side.", 5, 5, [instant("A", STATE)],
           "Widen the range, or pick a run on the dashboard runs", "none",
           defaults={"mappings": mapping(STATES), "thresholds": steps(QUIET), "color": {"mode": "thresholds"}},
           options={"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "textMode": "value_and_name",
-                   "wideLayout": True, "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}),
-    panel("bargauge", "Progress", "How far is it? Tests with a result, as a share of those planned; one bar for each run.", 8, 5,
-          [instant("A", f"{of_run('done')} / ({of_run('planned')} > 0)", "{{run_id}}")],
+                   "wideLayout": True, "reduceOptions": EACH_ROW}),
+    panel("bargauge", "Progress", "How far is it? Tests with a result, as a share of those planned; one bar for each run, at most 6.", 7, 5,
+          [instant("A", f"{of_run('done')} / ({of_run('planned')} > 0)")],
           "Nothing planned yet: the runner has not said how many tests there are.", "percentunit",
           defaults={"min": 0, "max": 1, "color": {"mode": "continuous-BlPu"}},
           options={"displayMode": "lcd", "orientation": "horizontal", "showUnfilled": True, "minVizHeight": 10, "minVizWidth": 0,
-                   "valueMode": "text", "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}),
+                   "valueMode": "text", "reduceOptions": EACH_ROW}),
     stat("Done of planned", "Tests with a result, and tests that the runner has announced.", 4,
          [instant("A", total("done"), "done"), instant("B", total("planned"), "planned")], NO_RUN, height=5, text="value_and_name"),
     stat("Time", "How long has it been running, as of its last report, and how long will it still take? The estimate comes from the "
@@ -89,7 +91,7 @@ FAILURES = line_table(
         column("Time", "Time", 160, "dateTimeAsIso"), column("status", "Status", 95, words=STATUSES),
         column("meaning", "Meaning", 125, words=CHANGES), column("test", "Test", 340, links=links_of_test()),
         column("message", "Message", 460), column("duration_ms", "Duration", 90, "ms"), column("attempt", "Attempt", 75, number=True),
-        column("worker", "Worker", 75), column("suite", "Suite", 150), column("run_id", "Run", 190), column("signature", "Signature", 150),
+        column("worker", "Worker", 75), column("suite", "Suite", 150), column("run_id", "Run", 215), column("signature", "Signature", 150),
         hidden("from_ms"), hidden("to_ms"), hidden("test_pattern"),
     ])
 
@@ -104,7 +106,7 @@ RUNNING = line_table(
                                                          agg="first"),
         column("running_ms", "Running for", 110, "ms", color=steps(QUIET, 60_000, WARN, 300_000, BROKEN), agg="first"),
         column("expected_ms", "Usually", 90, "ms", agg="first"), column("worker", "Worker", 80, agg="first"),
-        column("suite", "Suite", 150, agg="first"), column("run_id", "Run", 190), hidden("status", "first"),
+        column("suite", "Suite", 150, agg="first"), column("run_id", "Run", 215), hidden("status", "first"),
     ], group=("run_id", "test"), sort="Running for", keep=("status", "started"))
 
 OLDEST = line_table(
@@ -114,7 +116,7 @@ OLDEST = line_table(
         column("oldest_test", "Test", 260, agg="first"),
         column("oldest_ms", "Running for", 110, "ms", color=steps(QUIET, 60_000, WARN, 300_000, BROKEN), agg="first"),
         column("oldest_worker", "Worker", 80, agg="first"), column("Time", "Reported", 130, "dateTimeFromNow", agg="max"),
-        column("run_id", "Run", 190), column("shard", "Shard", 80),
+        column("run_id", "Run", 215), column("shard", "Shard", 80),
     ], group=("run_id", "shard"))
 
 COURSE = graph(
@@ -166,7 +168,7 @@ SUITES = line_table(
     "This runner reports no suites, or none has begun.", [
         column("status", "Status", 105, words=STATUSES, agg="first"), column("suite", "Suite", 280),
         column("duration_ms", "Duration", 90, "ms", agg="first"), column("message", "Message", 300, agg="first"),
-        column("Time", "Last news", 160, "dateTimeAsIso", agg="max"), column("run_id", "Run", 190),
+        column("Time", "Last news", 160, "dateTimeAsIso", agg="max"), column("run_id", "Run", 215),
     ], group=("run_id", "suite"))
 
 LOG = logs("Log", "What was written? Lines of the run, newest first, at most 1,000; narrow them by source, test and search above.", 24, 12,
@@ -177,10 +179,10 @@ LOG = logs("Log", "What was written? Lines of the run, newest first, at most 1,0
 SIDE_BY_SIDE = value_table(
     "Side by side", "How do the runs compare that the filters let through? A row for each; shards are summed up. Click a run to see it alone.",
     14, 8, refs([f"{of_run('done')} / ({of_run('planned')} > 0)", of_run("passed"), f"{of_run('failed')} + on (run_id) {of_run('errored')}",
-                 of_run("running"), of_run("elapsed_ms", "max")]), NO_RUN, [
-        column("run_id", "Run", 200, links=[("Only this run", page("live", *CHOSEN, RUN_OF_ROW))]),
-        column("Value #A", "Progress", 150, gauge=True), column("Value #B", "Passed", 75),
-        column("Value #C", "Failing", 75, color=SOME_BROKEN), column("Value #D", "Running", 80), column("Value #E", "Elapsed", 90, "ms"),
+                 of_run("running"), of_run("elapsed_ms", "max"), STATE]), NO_RUN, [
+        column("run_id", "Run", 215, links=[("Only this run", page("live", *CHOSEN, RUN_OF_ROW))]),
+        column("Value #F", "State", 150, words=STATES), column("Value #A", "Progress", 150, gauge=True),
+        column("Value #B", "Passed", 75), column("Value #C", "Failing", 75, color=SOME_BROKEN), column("Value #D", "Running", 80), column("Value #E", "Elapsed", 90, "ms"),
         hidden("Time"),
     ])
 
@@ -190,7 +192,7 @@ THE_RUN = line_table(
         column("status", "Status", 105, words=STATUSES), column("Time", "At", 160, "dateTimeAsIso"), column("service_name", "Project", 110),
         column("branch", "Branch", 110), column("commit", "Commit", 100), column("user", "User", 90), column("host", "Machine", 120),
         column("build_url", "Build", 200, links=[("Open the build", "${__value.raw}")]), column("exit_code", "Exit code", 80, number=True),
-        column("run_id", "Run", 190), column("shard", "Shard", 80),
+        column("run_id", "Run", 215), column("shard", "Shard", 80),
     ])
 
 HOW_IT_ENDED = logs("How it ended, and what never ran", "What failed, and what never ran? The end of the run, with the names of failing tests, of what changed, and of "

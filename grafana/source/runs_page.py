@@ -95,7 +95,7 @@ LIVE_TABLE = value_table(
              f"10000 }}}}` | unwrap from_ms [24h]) by ({WHO}, branch, user, host))"),
     ]),
     "No run is live. Start one: testwire run -- COMMAND", [
-        column("run_id", "Run", 190, links=LIVE_LINK), column("service_name", "Project", 120),
+        column("run_id", "Run", 215, links=LIVE_LINK), column("service_name", "Project", 120),
         column("Value #A", "Progress", 150, gauge=True), column("Value #B", "Done", 65), column("Value #C", "Planned", 75),
         column("Value #L", "To go", 85, "ms"), column("Value #K", "Elapsed", 85, "ms"), column("Value #D", "Passed", 75),
         column("Value #E", "Failed", 70, color=SOME_BROKEN), column("Value #F", "Errored", 75, color=SOME_BROKEN),
@@ -111,7 +111,7 @@ STALLED_TABLE = value_table(
     [instant("A", f"min by ({WHO}, branch, user, host) (last_over_time({STARTS} | label_format from_ms=`{{{{ unixEpochMillis __timestamp__ }}}}` "
                   f"| unwrap from_ms [24h]) by ({WHO}, branch, user, host)) and on (run_id) ({STALLED})")],
     "No run is stalled: all that started within 24 hours ended or are live.", [
-        column("run_id", "Run", 190, links=[link_of_run('${__data.fields["Value #A"].numeric}', "now")]),
+        column("run_id", "Run", 215, links=[link_of_run('${__data.fields["Value #A"].numeric}', "now")]),
         column("service_name", "Project", 120), column("Value #A", "Started", 150, "dateTimeFromNow"), column("branch", "Branch", 120),
         column("user", "User", 90), column("host", "Machine", 120), column("env", "Env", 80), column("runner", "Runner", 90),
         hidden("Time"),
@@ -128,7 +128,7 @@ ENDED_TABLE = line_table(
                "complete=`{{ divf (float64 .done) (maxf 1 (float64 .planned) (float64 .done)) }}`, "
                'state=`{{ if eq .status "passed" }}1{{ else if eq .status "failed" }}2{{ else }}3{{ end }}` | line_format ``'),
     NO_RUN_ENDED, [
-        column("state", "Status", 105, words=STATES, number=True, agg="max"), column("run_id", "Run", 190, links=ENDED_LINK),
+        column("state", "Status", 105, words=STATES, number=True, agg="max"), column("run_id", "Run", 215, links=ENDED_LINK),
         column("service_name", "Project", 120, agg="first"), column("branch", "Branch", 110, agg="first"),
         column("Time", "Ended", 160, "dateTimeAsIso", agg="max"), column("elapsed_ms", "Duration", 90, "ms", agg="max"),
         column("complete", "Progress", 120, gauge=True, agg="min"), column("done", "Tests", 70, number=True, agg="sum"),

@@ -68,7 +68,8 @@ HISTORY = panel(
 
 DURATION = graph(
     "Duration", "Is it getting slower? Each of the newest 1,000 results, and what was expected from those before it.", 14, 8,
-    [lines("A", f"{RESULTS} | keep duration_ms, expected_ms | line_format ``")], NONE, "ms",
+    [lines("A", f"{RESULTS} | duration_ms!=`` | label_format expected_ms=`{{{{ or .expected_ms .duration_ms }}}}` "
+           "| keep duration_ms, expected_ms | line_format ``")], NONE, "ms",
     overrides=[override("duration_ms", displayName="took", color=fixed(CALM)),
                override("expected_ms", displayName="usual", color=fixed("#8e8e8e"), custom__lineStyle={"fill": "dash", "dash": [8, 4]},
                         custom__showPoints="never")],
@@ -82,7 +83,7 @@ TURNS = line_table(
     "first, at most 100. The neighbours of a row are the previous and the next turn.", 12, 9,
     lines("A", f"{RESULTS} | change=~`new_failure|fixed` | label_format {MEANWHILE} | line_format ``", 100),
     "It never turned in this range, or there is no history to compare with. Widen the range.", [
-        column("Time", "Time", 160, "dateTimeAsIso"), column("change", "Turn", 120, words=CHANGES), column("run_id", "Run", 200, links=OF_RUN),
+        column("Time", "Time", 160, "dateTimeAsIso"), column("change", "Turn", 120, words=CHANGES), column("run_id", "Run", 215, links=OF_RUN),
         column("previous", "Before", 90, words=STATUSES), column("status", "Then", 100, words=STATUSES), column("message", "Message", 300),
         column("env", "Env", 80), column("test", "Test", 240), hidden("from_ms"), hidden("to_ms"),
     ])
@@ -92,7 +93,7 @@ FAILED = line_table(
     "or a test for what was logged while it ran.", 12, 9,
     lines("A", f"{FAILURES} | label_format {MEANWHILE}, {TEST_PATTERN}, {MEANING} | line_format ``", 100), NO_FAILURE, [
         column("Time", "Time", 160, "dateTimeAsIso"), column("meaning", "State", 125, words=CHANGES),
-        column("message", "Message", 320), column("run_id", "Run", 200, links=OF_RUN),
+        column("message", "Message", 320), column("run_id", "Run", 215, links=OF_RUN),
         column("test", "Test", 240, links=links_of_test("test")), column("env", "Env", 80), column("worker", "Worker", 80),
         hidden("from_ms"), hidden("to_ms"), hidden("test_pattern"),
     ])
@@ -103,7 +104,7 @@ EVERY = line_table(
         column("Time", "Time", 160, "dateTimeAsIso"), column("status", "Result", 120, words=STATUSES),
         column("change", "Change", 125, words=CHANGES), column("outcome", "Outcome", 90), column("duration_ms", "Duration", 95, "ms"),
         column("slower_by", "Slower by", 95, "ms", color=steps(QUIET, 1, WARN)), column("expected_ms", "Usual", 90, "ms"),
-        column("attempt", "Attempt", 80, number=True), column("run_id", "Run", 200, links=OF_RUN), column("env", "Env", 80),
+        column("attempt", "Attempt", 80, number=True), column("run_id", "Run", 215, links=OF_RUN), column("env", "Env", 80),
         column("runner", "Runner", 90), column("worker", "Worker", 80), column("message", "Message", 360), column("test", "Test", 260),
         hidden("from_ms"), hidden("to_ms"),
     ])

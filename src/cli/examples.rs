@@ -30,7 +30,7 @@ pub(super) const BATCH: &str = "\
 Examples:
   testwire batch tests/*.py tests/*.robot tests/*.sh
   testwire batch --workers 8 --retry 1 --timeout 10m tests/test_*.py
-  testwire batch --command 'pytest -q {}' --user alice tests/api/*.py
+  testwire batch --command 'pytest {}' --user alice tests/api/*.py
   testwire batch --run-id nightly-7 --shard 2/4 tests/*.py
   testwire batch --run-id nightly-7 --resume
 

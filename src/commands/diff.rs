@@ -77,13 +77,13 @@ struct Changed {
 /// If Loki cannot be asked, or has no such runs.
 pub async fn diff(settings: &Settings, named: &[String], days: u16, json: bool) -> Result<Exit, Failure> {
     let client = client(settings)?;
-    let runs = find(&client, settings, days, MOST_RUNS).await.map_err(|e| unreadable(&e))?;
+    let runs = find(&client, settings, days, MOST_RUNS).await.map_err(|e| unreadable(settings, &e))?;
     let (a, b) = choose(&runs, named).map_err(|what| {
         let hint = "`testwire runs` lists them; --project and --days say where to look";
         Failure::new(Exit::Undelivered, format!("{what}, project {}", settings.run.project)).hint(hint)
     })?;
-    let before = results(&client, settings, a).await.map_err(|e| unreadable(&e))?;
-    let after = results(&client, settings, b).await.map_err(|e| unreadable(&e))?;
+    let before = results(&client, settings, a).await.map_err(|e| unreadable(settings, &e))?;
+    let after = results(&client, settings, b).await.map_err(|e| unreadable(settings, &e))?;
     let difference = compare(a, b, &before, &after);
     if json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&difference).unwrap_or_default()));
@@ -95,7 +95,7 @@ pub async fn diff(settings: &Settings, named: &[String], days: u16, json: bool) 
 
 /// The run before and the run after; `runs` are the newest first.
 fn choose<'r>(runs: &'r [RunRow], named: &[String]) -> Result<(&'r RunRow, &'r RunRow), String> {
-    let get = |id: &String| runs.iter().find(|run| run.run_id == *id).ok_or_else(|| format!("no run {id} in Loki"));
+    let get = |id: &String| named_run(runs, id);
     if let [a, b] = named {
         return Ok((get(a)?, get(b)?));
     }
@@ -106,6 +106,20 @@ fn choose<'r>(runs: &'r [RunRow], named: &[String]) -> Result<(&'r RunRow, &'r R
     let is_alike = |run: &&RunRow| run.from < b.from && (&run.env, &run.runner) == (&b.env, &b.runner);
     let a = runs.iter().filter(is_alike).find(|run| run.status != status::STARTED);
     Ok((a.ok_or_else(|| format!("no run before {} with the same env and runner in Loki", b.run_id))?, b))
+}
+
+/// The run with this id, or the only one whose id begins or ends with it.
+fn named_run<'r>(runs: &'r [RunRow], id: &str) -> Result<&'r RunRow, String> {
+    if let Some(run) = runs.iter().find(|run| run.run_id == id) {
+        return Ok(run);
+    }
+    let is_meant = |run: &&RunRow| run.run_id.starts_with(id) || run.run_id.ends_with(id);
+    let meant: Vec<&RunRow> = runs.iter().filter(is_meant).collect();
+    match meant[..] {
+        [run] => Ok(run),
+        [] => Err(format!("no run {id} in Loki")),
+        [one, two, ..] => Err(format!("{id} may be run {} or {}", one.run_id, two.run_id)),
+    }
 }
 
 /// The final result of each test of a run.
@@ -251,6 +265,13 @@ mod tests {
         assert_eq!(chosen(&[]).unwrap(), "bd");
         assert_eq!(chosen(&["b"]).unwrap(), "ab");
         assert_eq!(chosen(&["c", "a"]).unwrap(), "ca");
+        let named = |id: &str| {
+            let runs = ["20261120T09Z-k3j9x2", "20261120T10Z-a1b2c3"].map(|id| run(id, 1, "passed", "go"));
+            named_run(&runs, id).map(|run| run.run_id.clone())
+        };
+        assert_eq!(named("k3j9x2").unwrap(), "20261120T09Z-k3j9x2");
+        assert_eq!(named("20261120T10").unwrap(), "20261120T10Z-a1b2c3");
+        assert!(named("20261120").unwrap_err().contains("may be run") && named("x").unwrap_err().contains("no run x"));
         assert!(chosen(&["c"]).is_err() && chosen(&["a", "x"]).is_err() && choose(&[], &[]).is_err());
     }
 

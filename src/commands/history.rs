@@ -35,8 +35,7 @@ impl Earlier {
     /// # Errors
     /// As [`Self::new`].
     pub(crate) fn of_daemon(settings: &Settings) -> Result<Self, Failure> {
-        let earlier = Self::with(settings, true)?;
-        Ok(Self { historian: earlier.historian.going_on(), ..earlier })
+        Self::with(settings, true)
     }
 
     fn with(settings: &Settings, has_all: bool) -> Result<Self, Failure> {

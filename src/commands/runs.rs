@@ -165,20 +165,24 @@ fn rfc3339(nanos: i64) -> String {
 /// If Loki cannot be asked.
 pub async fn runs(settings: &Settings, days: u16, most: usize, json: bool) -> Result<Exit, Failure> {
     let client = client(settings)?;
-    let runs = find(&client, settings, days, most).await.map_err(|e| unreadable(&e))?;
+    let runs = find(&client, settings, days, most).await.map_err(|e| unreadable(settings, &e))?;
     if json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&runs).unwrap_or_default()));
     } else if runs.is_empty() {
         let project = &settings.run.project;
-        super::print(&format!("no run of project {project} within {days} days\n"));
+        super::print(&format!(
+            "no run of project {project} within {days} days; --project and --days say where to look\n"
+        ));
     } else {
         super::print(&table(&runs, super::wants_colour()));
     }
     Ok(Exit::Ok)
 }
 
-pub(super) fn unreadable(error: &QueryError) -> Failure {
-    Failure::new(Exit::Undelivered, "cannot read runs from Loki").cause(error)
+pub(super) fn unreadable(settings: &Settings, error: &QueryError) -> Failure {
+    Failure::new(Exit::Undelivered, format!("cannot read runs from Loki at {}", settings.loki.url))
+        .cause(error)
+        .hint("--loki-url says where Loki is; `testwire check` says what is wrong with it")
 }
 
 fn table(runs: &[RunRow], colour: bool) -> String {

@@ -47,6 +47,8 @@ pub(super) struct Session {
     handle: Handle,
     report: oneshot::Receiver<Report>,
     shipping: Option<Shipping>,
+    /// Until the end, as it waits for what is kept of the run: that goes on beside the shipping of the last entries.
+    earlier: Earlier,
     drain_timeout: Duration,
     says: Says,
 }
@@ -178,7 +180,7 @@ impl Opened {
         normalizer: Normalizer,
         ends: Ends,
     ) -> Result<Session, Failure> {
-        let shipping = self.shipping;
+        let Self { earlier, shipping, .. } = self;
         let link = shipping.as_ref().map(|_| link(settings, normalizer.info()));
         let says = Says { quiet: settings.quiet, loki: settings.loki.url.to_string(), link };
         let output = output(settings, shipping.as_ref());
@@ -190,7 +192,7 @@ impl Opened {
             .name("intake".into())
             .spawn(move || drop(sender.send(intake.run(ends == Ends::WhenTold))))
             .map_err(failed)?;
-        Ok(Session { handle, report, shipping, drain_timeout: settings.drain_timeout, says })
+        Ok(Session { handle, report, shipping, earlier, drain_timeout: settings.drain_timeout, says })
     }
 }
 
@@ -300,7 +302,7 @@ impl Session {
 
     /// The second half of [`Session::finish`], for a command that has waited for the intake itself.
     pub(super) async fn deliver(self, report: Report) -> Outcome {
-        let Self { shipping, drain_timeout, says, .. } = self;
+        let Self { shipping, drain_timeout, says, earlier: _earlier, .. } = self;
         let Some(mut shipping) = shipping else {
             return Outcome { report, left: 0, rejected: 0, last_error: None, says };
         };
@@ -359,6 +361,9 @@ impl Outcome {
                 "warning: Loki refused {} entries; they are kept in rejected/ with its answer",
                 self.rejected
             ));
+        }
+        for complaint in &report.complaints {
+            eprint_line(&format!("warning: {complaint}"));
         }
         if let Some(error) = &report.input_error {
             eprint_line(&format!("error: an input could not be read to its end: {error}"));

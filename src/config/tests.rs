@@ -89,7 +89,16 @@ fn every_setting_is_resolved_shown_once_in_order_and_tested_above() {
     let names: Vec<&str> = settings.shown.iter().map(|row| row.name).collect();
     let all: Vec<&str> = setting::ALL.iter().map(|setting| setting.name).collect();
     assert_eq!(names, all);
-    let elsewhere = ["attr", "header", "user", "password-file", "bearer-token-file", "tls-cert-file", "tls-key-file"];
+    let elsewhere = [
+        "attr",
+        "header",
+        "user",
+        "password-file",
+        "bearer-token-file",
+        "grafana-token-file",
+        "tls-cert-file",
+        "tls-key-file",
+    ];
     let tested: Vec<&str> = EXAMPLES.iter().map(|(name, _)| *name).collect();
     assert!(all.iter().all(|name| tested.contains(name) || elsewhere.contains(name)));
 }

@@ -187,7 +187,7 @@ pub fn stream_format(line: &[u8]) -> Option<Format> {
     // Cheap first: nearly every line of nearly every command is none.
     let likely = |byte: &u8| matches!(byte, b'{' | b'[' | b'#' | b'T' | b'1' | b'e' | b'\x1b');
     if !line.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(likely)
-        && !memchr::memmem::find(line, b"##team").is_some()
+        && memchr::memmem::find(line, b"##team").is_none()
     {
         return None;
     }

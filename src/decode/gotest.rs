@@ -121,12 +121,15 @@ impl GoTest {
                     test.add_tag(&line.key, &line.value);
                 }
             }
-            Action::Start
-            | Action::Pause
-            | Action::Cont
-            | Action::Artifacts
-            | Action::BuildOutput
-            | Action::BuildFail => {}
+            Action::Pause | Action::Cont => {
+                if let Some(test) = self.tests.find(&line.package, &line.test) {
+                    let test = test.reference();
+                    let is_pause = line.action == Action::Pause;
+                    let fact = if is_pause { Fact::TestPaused(test) } else { Fact::TestResumed(test) };
+                    emit(Event { time, fact });
+                }
+            }
+            Action::Start | Action::Artifacts | Action::BuildOutput | Action::BuildFail => {}
         }
     }
 

@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
@@ -33,18 +32,24 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Historian(Arc<Shared>);
 
 struct Shared {
-    folder: PathBuf,
+    store: Arc<Store>,
     /// Where a history comes from that is not on this machine.
     rebuilder: Option<Rebuilder>,
     /// Histories in use, so that the runs of a daemon share them.
     open: Mutex<HashMap<PathBuf, InUse>>,
     /// True if other processes have no parts of the runs of this one.
     has_all: bool,
+    /// Where results are kept, while the last entries are shipped or other runs go on. It is waited for before a history is
+    /// read again, and at the end of the process.
+    later: Later,
+}
+
+/// The files.
+struct Store {
+    folder: PathBuf,
     has_complained: AtomicBool,
     /// Held while a file is changed: threads of this process wait for each other as long as it takes.
     turn: Mutex<()>,
-    /// Where the results of ended runs are kept after the fact.
-    later: Option<Later>,
 }
 
 /// When a file was written, and its size.
@@ -57,7 +62,6 @@ struct OnDisk {
     shared: Arc<Shared>,
     path: PathBuf,
     arriving: Option<mpsc::Receiver<Arc<Past>>>,
-    saving: Option<JoinHandle<()>>,
     kept: Instant,
 }
 
@@ -67,57 +71,44 @@ impl Historian {
     /// `has_all`: no other process has parts of the runs, whatever their shards are called. So it is with a daemon, whose
     /// many runs share what is in memory.
     pub fn new(state_dir: &Path, rebuilder: Option<Rebuilder>, has_all: bool) -> Self {
+        let store =
+            Store { folder: state_dir.join(FOLDER), has_complained: AtomicBool::new(false), turn: Mutex::default() };
         Self(Arc::new(Shared {
+            store: Arc::new(store),
             has_all,
-            folder: state_dir.join(FOLDER),
             rebuilder,
             open: Mutex::default(),
-            has_complained: AtomicBool::new(false),
-            turn: Mutex::default(),
-            later: None,
+            later: Later::default(),
         }))
     }
 
-    /// The same for a process that goes on when a run has ended, and ends with [`Historian::finish`]: its results are kept
-    /// beside everything else.
-    #[must_use]
-    pub fn going_on(self) -> Self {
-        let changed = Arc::try_unwrap(self.0).map(|shared| Shared { later: Some(Later::default()), ..shared });
-        // One that is in use already stays as it is.
-        Self(changed.map_or_else(|shared| shared, Arc::new))
-    }
-
-    /// Waits until all results are kept.
+    /// Waits until all results are kept that were given. Its last clone does so by itself when it is dropped.
     pub fn finish(&self) {
-        if let Some(later) = &self.0.later {
-            later.finish();
-        }
+        self.0.later.finish();
     }
 
     /// For one run.
     pub fn memory(&self) -> Box<dyn Memory> {
-        let path = self.0.folder.join("unknown");
+        let path = self.0.store.folder.join("unknown");
         let shared = Arc::clone(&self.0);
-        Box::new(OnDisk { shared, path, arriving: None, saving: None, kept: Instant::now() })
+        Box::new(OnDisk { shared, path, arriving: None, kept: Instant::now() })
     }
 }
 
 impl Memory for OnDisk {
     fn open(&mut self, run: &Opening) -> Option<Arc<Past>> {
-        self.path = self.shared.folder.join(format!("{}.history", run.key.digest()));
-        if let Some(later) = &self.shared.later {
-            later.wait_for(&self.path);
-        }
+        self.path = self.shared.store.folder.join(format!("{}.history", run.key.digest()));
+        self.shared.later.wait_for(&self.path);
         let (known, was_asked) = self.shared.read(&self.path);
         let is_shard = run.is_shard && !self.shared.has_all;
         if let Some(rebuilder) = self.shared.rebuilder.as_ref().filter(|_| is_shard || !was_asked) {
             let (sender, receiver) = mpsc::channel();
             self.arriving = Some(receiver);
-            let (shared, path, local) = (Arc::clone(&self.shared), self.path.clone(), known.clone());
+            let (store, path, local) = (Arc::clone(&self.shared.store), self.path.clone(), known.clone());
             rebuilder.start(run.clone(), move |rebuilt| {
                 let mut sorted: Vec<&Record> = rebuilt.records().iter().collect();
                 sorted.sort_unstable_by_key(|record| record.test);
-                shared.save(&path, || sorted.iter().map(|record| (*record).clone()), rebuilt.is_whole);
+                store.save(&path, || sorted.iter().map(|record| (*record).clone()), rebuilt.is_whole);
                 let all = match local {
                     None => rebuilt,
                     Some(local) => {
@@ -151,29 +142,19 @@ impl Memory for OnDisk {
     }
 
     fn keep(&mut self, results: &mut dyn Iterator<Item = Observed>, is_end: bool) {
-        let is_busy = self.saving.as_ref().is_some_and(|saving| !saving.is_finished());
-        if !is_end && (is_busy || self.kept.elapsed() < KEEP_EVERY) {
+        if !is_end && (self.kept.elapsed() < KEEP_EVERY || self.shared.later.is_writing(&self.path)) {
             return;
         }
         self.kept = Instant::now();
         let mut results: Vec<Observed> = results.collect();
-        let (shared, path, before) = (Arc::clone(&self.shared), self.path.clone(), self.saving.take());
-        let save = move || {
-            if let Some(before) = before {
-                // It prints its own panic.
-                before.join().ok();
-            }
+        let (store, path) = (Arc::clone(&self.shared.store), self.path.clone());
+        self.shared.later.write(&self.path, move || {
             results.sort_unstable_by_key(|result| (result.test, result.slot));
-            shared.save(&path, || results.iter().map(record), false);
+            store.save(&path, || results.iter().map(record), false);
             if is_end {
-                shared.prune();
+                store.prune();
             }
-        };
-        match &self.shared.later {
-            _ if !is_end => self.saving = Some(std::thread::spawn(save)),
-            Some(later) => later.write(&self.path, save),
-            None => save(),
-        }
+        });
     }
 }
 
@@ -181,6 +162,7 @@ impl Memory for OnDisk {
 fn record(result: &Observed) -> Record {
     let mut record = Record::new(result.test);
     record.insert(result.slot, result.signature);
+    record.has_parts = result.has_parts;
     record
 }
 
@@ -208,12 +190,20 @@ impl Shared {
                 (Some(past), was_asked)
             }
             Err(error) => {
-                self.complain(path, "what is known of earlier runs cannot be read, and is gathered anew", &error);
+                self.store.complain(path, "what is known of earlier runs cannot be read, and is gathered anew", &error);
                 (None, false)
             }
         }
     }
+}
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.later.finish();
+    }
+}
+
+impl Store {
     /// Adds records, sorted by test, to a file. A damaged one is replaced.
     fn save<I: Iterator<Item = Record>>(&self, path: &Path, records: impl Fn() -> I, is_whole: bool) {
         let saved = self.locked(|| match file::merge(path, records(), is_whole, MAX_TESTS) {

@@ -1,24 +1,35 @@
 //! The file of a history: a head, records sorted by test, their number and a check sum.
 //!
 //! ```text
-//!  "testwire history 1\n"  whole: u8
-//!  record: test u64 · signature u64 · first u32 · n u8 · n × slot u64      21 to 181 bytes
-//!  records: u32 · CRC-32 of all before: u32                               (all little-endian)
+//!  "testwire history 2\n"  whole: u8
+//!  record: test u64 · signature u64 · first u32 · expected u16 · n u8 · n × slot u64          23 to 183 bytes
+//!          128 is added to n if the test has parts; `expected` is the code of a duration, 0: none
+//!  records: u32 · CRC-32 of all before: u32                                                   (all little-endian)
 //! ```
+//!
+//! A file of another version is as none: what it says is in Loki.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 use super::past::{KEPT, Past, Record};
 use super::slot::Slot;
 
-const MAGIC: &[u8] = b"testwire history 1\n";
-const HEAD: u64 = MAGIC.len() as u64 + 1;
-const TAIL: u64 = 8;
+/// What the files of all versions begin with.
+const FAMILY: &[u8] = b"testwire history ";
+const MAGIC: &[u8] = b"testwire history 2\n";
+const HEAD: usize = MAGIC.len() + 1;
+const TAIL: usize = 8;
 /// Bytes of a record before its slots, the last of which is their number.
-const RECORD: usize = 21;
+const RECORD: usize = 23;
+/// Bytes of the longest record.
+const LONGEST: usize = RECORD + 8 * KEPT;
+/// In the byte of their number: the test has parts.
+const PARTS: u8 = 0x80;
+/// Files are read and written in pieces of about this size.
+const PIECE: usize = 128 << 10;
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +44,15 @@ pub(super) enum FileError {
 
 /// Reads a file from its beginning; what is damaged shows at its end.
 struct Reader {
-    input: io::Take<BufReader<File>>,
+    input: io::Take<File>,
+    /// What was read and not taken is behind `at`.
+    piece: Vec<u8>,
+    at: usize,
     sum: crc32fast::Hasher,
     expected: (u32, u32),
     records: u32,
+    /// So many there can be at most.
+    most: usize,
     is_whole: bool,
     last: Option<u64>,
 }
@@ -49,54 +65,72 @@ impl Reader {
             file => file?,
         };
         let length = file.metadata()?.len();
-        let body = length.checked_sub(HEAD + TAIL).ok_or(FileError::Damaged)?;
-        let mut tail = [0; TAIL as usize];
-        file.seek(SeekFrom::Start(HEAD + body))?;
-        file.read_exact(&mut tail)?;
-        file.rewind()?;
-        let mut input = BufReader::with_capacity(64 << 10, file);
-        let mut head = [0; HEAD as usize];
-        input.read_exact(&mut head)?;
+        let body = length.checked_sub((HEAD + TAIL) as u64).ok_or(FileError::Damaged)?;
+        let mut head = [0; HEAD];
+        file.read_exact(&mut head)?;
         if !head.starts_with(MAGIC) {
-            return Err(FileError::Damaged);
+            let is_other = matches!(head.strip_prefix(FAMILY), Some([b'0'..=b'9', b'\n', ..]));
+            return if is_other { Ok(None) } else { Err(FileError::Damaged) };
         }
+        let mut tail = [0; TAIL];
+        file.seek(SeekFrom::Start(HEAD as u64 + body))?;
+        file.read_exact(&mut tail)?;
+        file.seek(SeekFrom::Start(HEAD as u64))?;
         let mut sum = crc32fast::Hasher::new();
         sum.update(&head);
         let [a, b, c, d, e, f, g, h] = tail;
         Ok(Some(Self {
-            input: input.take(body),
+            input: file.take(body),
+            piece: Vec::with_capacity(PIECE + LONGEST),
+            at: 0,
             sum,
             expected: (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])),
             records: 0,
-            is_whole: head[HEAD as usize - 1] == 1,
+            most: usize::try_from(body).unwrap_or(usize::MAX) / RECORD,
+            is_whole: head[HEAD - 1] == 1,
             last: None,
         }))
     }
 
+    /// Number of its records, as far as can be believed before they were read.
+    fn count(&self) -> usize {
+        (self.expected.0 as usize).min(self.most)
+    }
+
+    /// Has a whole record at hand, if there is one.
+    fn fill(&mut self) -> io::Result<()> {
+        if self.piece.len() - self.at < LONGEST && self.input.limit() > 0 {
+            self.piece.drain(..self.at);
+            self.at = 0;
+            let kept = self.piece.len();
+            self.input.by_ref().take(PIECE as u64).read_to_end(&mut self.piece)?;
+            self.sum.update(&self.piece[kept..]);
+        }
+        Ok(())
+    }
+
     fn record(&mut self) -> Result<Option<Record>, FileError> {
-        if self.input.limit() == 0 {
+        self.fill()?;
+        let bytes = &self.piece[self.at..];
+        if bytes.is_empty() {
             self.sum.update(&self.records.to_le_bytes());
             let is_sound = (self.records, self.sum.clone().finalize()) == self.expected;
             return if is_sound { Ok(None) } else { Err(FileError::Damaged) };
         }
-        let mut bytes = [0; RECORD + 8 * KEPT];
-        let cut = |error: io::Error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => FileError::Damaged,
-            _ => FileError::Io(error),
-        };
-        self.input.read_exact(&mut bytes[..RECORD]).map_err(cut)?;
-        let length = RECORD + 8 * usize::from(bytes[RECORD - 1]);
-        let body = bytes.get_mut(RECORD..length).ok_or(FileError::Damaged)?;
-        self.input.read_exact(body).map_err(cut)?;
-        self.sum.update(&bytes[..length]);
-        let (words, _) = bytes[RECORD..length].as_chunks::<8>();
-        let long = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("a record has eight bytes there"));
-        let first = u32::from_le_bytes(*bytes[16..].first_chunk().expect("a record has four bytes there"));
+        let (head, slots) = bytes.split_at_checked(RECORD).ok_or(FileError::Damaged)?;
+        let count = usize::from(head[RECORD - 1] & !PARTS);
+        let slots = slots.get(..8 * count).filter(|_| count <= KEPT).ok_or(FileError::Damaged)?;
+        let (words, _) = slots.as_chunks::<8>();
+        let long = |at: usize| u64::from_le_bytes(*head[at..].first_chunk().expect("a record has eight bytes there"));
+        let first = u32::from_le_bytes(*head[16..].first_chunk().expect("a record has four bytes there"));
+        let expected = u16::from_le_bytes(*head[20..].first_chunk().expect("a record has two bytes there"));
         let slots = words.iter().map(|word| Slot(u64::from_le_bytes(*word)));
-        let record = Record::stored(long(0), long(8), first, slots);
+        let has_parts = head[RECORD - 1] & PARTS != 0;
+        let record = Record::stored((long(0), long(8), first), expected, has_parts, slots);
         if self.last.is_some_and(|last| last >= record.test) {
             return Err(FileError::Damaged);
         }
+        self.at += RECORD + 8 * count;
         self.last = Some(record.test);
         self.records += 1;
         Ok(Some(record))
@@ -105,47 +139,44 @@ impl Reader {
 
 /// Writes a file beside the one that it will replace.
 struct Writer {
-    output: BufWriter<File>,
+    output: File,
+    piece: Vec<u8>,
     sum: crc32fast::Hasher,
     newest: Vec<u32>,
 }
 
 impl Writer {
     fn create(path: &Path, is_whole: bool) -> io::Result<Self> {
-        let mut writer = Self {
-            output: BufWriter::with_capacity(64 << 10, File::create(path)?),
-            sum: crc32fast::Hasher::new(),
-            newest: Vec::new(),
-        };
-        writer.bytes(MAGIC)?;
-        writer.bytes(&[u8::from(is_whole)])?;
-        Ok(writer)
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.sum.update(bytes);
-        self.output.write_all(bytes)
+        let mut piece = Vec::with_capacity(PIECE + LONGEST);
+        piece.extend_from_slice(MAGIC);
+        piece.push(u8::from(is_whole));
+        Ok(Self { output: File::create(path)?, piece, sum: crc32fast::Hasher::new(), newest: Vec::new() })
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
         self.newest.push(record.last());
-        // One piece: check sums of small ones are slow.
-        let mut bytes = [0; RECORD + 8 * KEPT];
-        bytes[..8].copy_from_slice(&record.test.to_le_bytes());
-        bytes[8..16].copy_from_slice(&record.signature.to_le_bytes());
-        bytes[16..20].copy_from_slice(&record.first.to_le_bytes());
-        bytes[RECORD - 1] = record.slots().len() as u8;
-        let (places, _) = bytes[RECORD..].as_chunks_mut::<8>();
-        places.iter_mut().zip(record.slots()).for_each(|(place, slot)| *place = slot.0.to_le_bytes());
-        self.bytes(&bytes[..RECORD + 8 * record.slots().len()])
+        let count = record.slots().len() as u8 | if record.has_parts { PARTS } else { 0 };
+        self.piece.extend_from_slice(&record.test.to_le_bytes());
+        self.piece.extend_from_slice(&record.signature.to_le_bytes());
+        self.piece.extend_from_slice(&record.first.to_le_bytes());
+        self.piece.extend_from_slice(&record.expected_code().to_le_bytes());
+        self.piece.push(count);
+        record.slots().iter().for_each(|slot| self.piece.extend_from_slice(&slot.0.to_le_bytes()));
+        if self.piece.len() >= PIECE { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sum.update(&self.piece);
+        self.output.write_all(&self.piece)?;
+        self.piece.clear();
+        Ok(())
     }
 
     fn end(mut self) -> io::Result<Vec<u32>> {
-        let records = u32::try_from(self.newest.len()).map_err(io::Error::other)?.to_le_bytes();
-        self.bytes(&records)?;
-        let sum = self.sum.clone().finalize();
-        self.output.write_all(&sum.to_le_bytes())?;
-        self.output.flush()?;
+        let records = u32::try_from(self.newest.len()).map_err(io::Error::other)?;
+        self.piece.extend_from_slice(&records.to_le_bytes());
+        self.flush()?;
+        self.output.write_all(&self.sum.finalize().to_le_bytes())?;
         Ok(self.newest)
     }
 }
@@ -156,11 +187,10 @@ impl Writer {
 /// If it is damaged or cannot be read.
 pub(super) fn read(path: &Path) -> Result<Option<Past>, FileError> {
     let Some(mut reader) = Reader::open(path)? else { return Ok(None) };
-    let mut records = Vec::new();
+    let mut records = Vec::with_capacity(reader.count());
     while let Some(record) = reader.record()? {
         records.push(record);
     }
-    records.shrink_to_fit();
     Ok(Some(Past::new(records, reader.is_whole)))
 }
 

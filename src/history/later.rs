@@ -1,4 +1,5 @@
-//! Files that are written after the fact, one after the other: a daemon answers its other clients meanwhile.
+//! Files that are written after the fact, one after the other: a daemon answers its other clients meanwhile, and other commands
+//! ship the last entries.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,11 @@ impl Later {
         *self.waiting.files().entry(path.to_owned()).or_default() += 1;
         // The thread takes jobs until the sender is dropped.
         drop(sender.send((path.to_owned(), Box::new(job))));
+    }
+
+    /// True while this file is still to be written.
+    pub(super) fn is_writing(&self, path: &Path) -> bool {
+        self.waiting.files().contains_key(path)
     }
 
     /// Waits until this file is written as far as that was asked for.

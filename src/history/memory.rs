@@ -57,6 +57,8 @@ pub struct Observed {
     pub slot: Slot,
     /// Signature of its failure; 0: none.
     pub signature: u64,
+    /// True if other tests are parts of it.
+    pub has_parts: bool,
 }
 
 /// Keeps the history of a run's tests.

@@ -23,6 +23,7 @@
 
 pub mod disk;
 mod file;
+mod index;
 mod later;
 pub mod memory;
 pub mod past;

@@ -1,17 +1,19 @@
 //! Results of earlier runs, test by test, and what a result means beside them. Pure.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-
+use super::index::Index;
 use super::slot::{Outcome, Slot, hash};
 
 /// Results that are kept of a test.
 pub const KEPT: usize = 20;
 /// A test id counts up to here, because that is as much of it as goes into Loki.
 const MAX_ID: usize = 4 << 10;
+/// Key of what is no test: from the last end of a test to the end of the run, which is kept as if it were one.
+pub const RUN_END: u64 = u64::MAX;
 /// Below so many durations nothing is usual yet.
 const MIN_DURATIONS: usize = 3;
 /// A test is not called slower for less than this: schedulers and disks take as much.
@@ -22,6 +24,29 @@ pub fn test_key(id: &str) -> u64 {
     hash(id.as_bytes().get(..MAX_ID).unwrap_or(id.as_bytes()))
 }
 
+/// Hashes [`test_key`]s, which are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(bytes);
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A map by [`test_key`].
+pub type ByTest<V> = HashMap<u64, V, BuildHasherDefault<KeyHasher>>;
+/// A set of [`test_key`]s.
+pub type TestKeys = HashSet<u64, BuildHasherDefault<KeyHasher>>;
+
 /// What is known of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -31,8 +56,10 @@ pub struct Record {
     pub signature: u64,
     /// When it was first seen, as [`Slot::seconds`].
     pub first: u32,
+    /// True if it had parts when it was last seen, so that its time is mostly that of other tests.
+    pub has_parts: bool,
     len: u8,
-    /// Code of the duration that is to be expected, for records of a [`Past`]; 0: not known.
+    /// Code of the duration that is to be expected; 0: it is to be computed, or there is none.
     expected: u16,
     slots: [Slot; KEPT],
 }
@@ -40,12 +67,18 @@ pub struct Record {
 impl Record {
     /// A test of which nothing has been seen.
     pub fn new(test: u64) -> Self {
-        Self { test, signature: 0, first: u32::MAX, len: 0, expected: 0, slots: [Slot::default(); KEPT] }
+        let (signature, first, has_parts) = (0, u32::MAX, false);
+        Self { test, signature, first, has_parts, len: 0, expected: 0, slots: [Slot::default(); KEPT] }
     }
 
     /// A record as it was stored, with its slots in order. Of more than [`KEPT`] slots the rest is left out.
-    pub(super) fn stored(test: u64, signature: u64, first: u32, slots: impl Iterator<Item = Slot>) -> Self {
-        let mut record = Self { signature, first, ..Self::new(test) };
+    pub(super) fn stored(
+        (test, signature, first): (u64, u64, u32),
+        expected: u16,
+        has_parts: bool,
+        slots: impl Iterator<Item = Slot>,
+    ) -> Self {
+        let mut record = Self { signature, first, expected, has_parts, ..Self::new(test) };
         for (place, slot) in record.slots.iter_mut().zip(slots) {
             *place = slot;
             record.len += 1;
@@ -95,6 +128,9 @@ impl Record {
     pub fn merge(&mut self, other: &Self) {
         // A full record may have seen the test before its oldest result.
         self.first = self.first.min(other.first);
+        if other.last() >= self.last() {
+            self.has_parts = other.has_parts;
+        }
         for slot in other.slots() {
             self.insert(*slot, if slot.outcome().is_good() == Some(false) { other.signature } else { 0 });
         }
@@ -108,7 +144,7 @@ impl Record {
             return Cow::Borrowed(self);
         }
         let slots = self.slots().iter().copied().filter(is_before);
-        Cow::Owned(Self::stored(self.test, self.signature, self.first, slots))
+        Cow::Owned(Self::stored((self.test, self.signature, self.first), 0, self.has_parts, slots))
     }
 
     /// Durations of results that say how long the test takes, as codes: those of good ones, else of all.
@@ -128,12 +164,13 @@ impl Record {
 
     /// How long it takes, by all that is known: the median of its durations.
     pub fn expected(&self) -> Option<Duration> {
-        let code = if self.expected > 0 { self.expected } else { self.expected_code() };
+        let code = self.expected_code();
         (code > 0).then(|| Slot::decode_duration(code))
     }
 
-    fn expected_code(&self) -> u16 {
-        self.durations().median_code().unwrap_or(0)
+    /// The same as a code; 0: it is not known.
+    pub(super) fn expected_code(&self) -> u16 {
+        if self.expected > 0 { self.expected } else { self.durations().median_code().unwrap_or(0) }
     }
 }
 
@@ -202,7 +239,7 @@ pub struct Judgement {
 #[derive(Clone, Debug, Default)]
 pub struct Past {
     records: Vec<Record>,
-    index: HashMap<u64, u32, FixedState>,
+    index: Index,
     /// True if all there is was read. Else a test that is not in it need not be new.
     pub is_whole: bool,
 }
@@ -212,13 +249,13 @@ impl Past {
     pub fn new(mut records: Vec<Record>, is_whole: bool) -> Self {
         // It is asked for when a test is announced, begins, and ends.
         records.iter_mut().for_each(|record| record.expected = record.expected_code());
-        let index = records.iter().zip(0..).map(|(record, at)| (record.test, at)).collect();
+        let index = Index::new(&records);
         Self { records, index, is_whole }
     }
 
     /// Number of tests.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.records.len() - usize::from(self.get(RUN_END).is_some())
     }
 
     /// True if there was no earlier run.
@@ -228,7 +265,7 @@ impl Past {
 
     /// What is known of a test.
     pub fn get(&self, test: u64) -> Option<&Record> {
-        self.index.get(&test).and_then(|at| self.records.get(*at as usize))
+        self.records.get(self.index.find(&self.records, test)?)
     }
 
     /// Every test.
@@ -241,6 +278,15 @@ impl Past {
         self.entry(test).insert(slot, signature);
     }
 
+    /// Says of the tests with these keys that they have parts.
+    pub fn mark_wholes(&mut self, keys: &TestKeys) {
+        for key in keys {
+            if let Some(at) = self.index.find(&self.records, *key) {
+                self.records[at].has_parts = true;
+            }
+        }
+    }
+
     /// Takes all that another history knows.
     pub fn merge(&mut self, other: &Self) {
         for record in &other.records {
@@ -249,12 +295,12 @@ impl Past {
     }
 
     fn entry(&mut self, test: u64) -> &mut Record {
-        let next = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        let at = *self.index.entry(test).or_insert(next);
-        if at == next {
+        let at = self.index.find(&self.records, test).unwrap_or_else(|| {
             self.records.push(Record::new(test));
-        }
-        &mut self.records[at as usize]
+            self.index.add(&self.records);
+            self.records.len() - 1
+        });
+        &mut self.records[at]
     }
 
     /// The same, of which nobody says any more that there is nothing else.
@@ -265,9 +311,24 @@ impl Past {
 
     /// How long a test takes of which nothing is known: the median of all tests.
     pub fn median_expected(&self) -> Option<Duration> {
-        let mut all: Vec<Duration> = self.records.iter().filter_map(Record::expected).collect();
+        let tests = self.records.iter().filter(|record| record.test != RUN_END);
+        let mut all: Vec<Duration> = tests.filter_map(Record::expected).collect();
         let middle = all.len() / 2;
         (!all.is_empty()).then(|| *all.select_nth_unstable(middle).1)
+    }
+
+    /// The run that another one is likely to be like: of the last three the one with most tests, as a run of a few is often one
+    /// that somebody tries something with.
+    pub fn model_run(&self) -> Option<u32> {
+        let mut runs: HashMap<u32, (u32, u32)> = HashMap::default();
+        for slot in self.records.iter().flat_map(|record| record.slots().iter().rev().take(3)) {
+            let (last, tests) = runs.entry(slot.tag()).or_default();
+            *last = slot.seconds().max(*last);
+            *tests += 1;
+        }
+        let mut runs: Vec<_> = runs.into_iter().map(|(tag, (last, tests))| (last, tests, tag)).collect();
+        runs.sort_unstable();
+        runs.iter().rev().take(3).max_by_key(|(last, tests, _)| (*tests, *last)).map(|(.., tag)| *tag)
     }
 
     /// What `slot`, the result of a test, means.

@@ -1,7 +1,8 @@
 //! A history from Loki, for a machine that has none: the last 20 runs of the same branch, else of the main branch.
 //!
 //! The run does not wait for it. First come the entries of runs, which are few, then the ends of tests, run by run, the newest
-//! first. What is not there after [`BUDGET`] is done without.
+//! first; a large run is asked for in slices, some at a time, so that it is whole before the next one begins. What is not there
+//! after [`BUDGET`] is done without.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,9 +14,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::memory::Opening;
-use super::past::{KEPT, Past, test_key};
+use super::past::{KEPT, Past, RUN_END, TestKeys, test_key};
 use super::slot::{Outcome, Slot};
-use crate::event::Timestamp;
+use crate::event::{Timestamp, wholes};
 use crate::loki::push::Client;
 use crate::loki::query::{QueryError, Row};
 use crate::names::{kind, label, meta, status};
@@ -34,6 +35,10 @@ const RUN_ENTRIES: usize = 1000;
 const MARGIN: i64 = 60 * 1_000_000_000;
 /// A run without an end is taken to last no longer.
 const LONGEST_RUN: i64 = DAY / 4;
+/// Tests that are asked for at once, as far as one can tell: half of what Loki gives in one answer.
+const SLICE: u64 = 2500;
+/// A run is cut into no more slices.
+const MAX_SLICES: i64 = 64;
 /// Queries at a time: more of them would only wait within Loki.
 const AT_A_TIME: usize = 3;
 
@@ -112,11 +117,27 @@ fn is_news(error: &QueryError, took: Duration) -> bool {
 }
 
 /// A run in Loki.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Found {
     id: String,
     from: i64,
     to: Option<i64>,
+    /// Tests that it had, as far as its ends say.
+    tests: u64,
+}
+
+impl Found {
+    /// Its time in slices with about [`SLICE`] tests each.
+    fn slices(&self, now: i64) -> Vec<(Timestamp, Timestamp)> {
+        let to = self.to.unwrap_or(self.from + LONGEST_RUN).min(now).max(self.from);
+        let count = i64::try_from(self.tests / SLICE).unwrap_or(0).clamp(1, MAX_SLICES);
+        let edge = |at: i64| match at {
+            0 => self.from - MARGIN,
+            at if at == count => to + MARGIN,
+            at => self.from + (to - self.from) / count * at,
+        };
+        (0..count).map(|at| (Timestamp(edge(at)), Timestamp(edge(at + 1)))).collect()
+    }
 }
 
 /// The history of `run` as far as Loki gives it within `budget`.
@@ -128,21 +149,35 @@ pub async fn rebuild(client: &Client, run: &Opening, baseline: &str, budget: Dur
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
     let (runs, are_all) = runs_of(client, run, baseline, now, until).await?;
-    let found = runs.len();
     let streams = streams(run);
-    let queries = runs.into_iter().map(|found| {
-        let (client, streams) = (client.clone(), streams.clone());
-        async move { tests_of(&client, &streams, &found, now, until).await }
+    let slices: Vec<Vec<_>> = runs.iter().map(|found| found.slices(now)).collect();
+    let mut asked = Vec::new();
+    for (found, slices) in runs.iter().zip(&slices) {
+        let (query, tag) = (query_of(&streams, &found.id), Slot::run_tag(&found.id));
+        asked.extend(slices.iter().map(|slice| (query.clone(), tag, *slice)));
+    }
+    let queries = asked.into_iter().map(|(query, tag, slice)| {
+        let client = client.clone();
+        async move { tests_of(&client, &query, tag, slice, until).await }
     });
-    let answers = some_at_a_time(queries, until).await;
+    let mut answers = some_at_a_time(queries, until).await.into_iter();
     let mut past = Past::default();
     // A run that is missing among others would make what is told of the next one wrong: only the newest in a row count.
-    let newest: Vec<_> = answers.into_iter().map_while(|rows| rows).collect();
-    for (test, slot, signature) in newest.iter().rev().flatten() {
-        past.insert(*test, *slot, *signature);
+    let whole = |slices: &Vec<_>| (0..slices.len()).map(|_| answers.next().flatten()).collect::<Option<Vec<_>>>();
+    let newest: Vec<Vec<Results>> = slices.iter().map_while(whole).collect();
+    for (found, results) in runs.iter().zip(&newest).rev() {
+        for results in results {
+            results.ends.iter().for_each(|(test, slot, signature)| past.insert(*test, *slot, *signature));
+            past.mark_wholes(&results.wholes);
+        }
+        let last = results.iter().map(|results| results.last).max().filter(|last| last.0 > 0);
+        if let (Some(to), Some(last)) = (found.to.map(Timestamp), last) {
+            let slot = Slot::new(to, Slot::run_tag(&found.id), Outcome::Passed, Some(to.since(last)));
+            past.insert(RUN_END, slot, 0);
+        }
     }
-    past.is_whole = are_all && newest.len() == found;
-    Ok(Rebuilt { past, runs: newest.len(), found })
+    past.is_whole = are_all && newest.len() == runs.len();
+    Ok(Rebuilt { past, runs: newest.len(), found: runs.len() })
 }
 
 /// Carries out futures, the first ones first; `None` for those that failed, or are not done in time.
@@ -222,11 +257,13 @@ fn of_branch(rows: &[Row], run: &Opening, branch: &str) -> Vec<Found> {
     let is_of_branch = |row: &Row| branch.is_empty() || row.get(meta::BRANCH) == Some(branch);
     for row in rows.iter().filter(|row| is_alike(row) && is_of_branch(row)) {
         let Some(id) = row.get(meta::RUN_ID).filter(|id| *id != run.run_id) else { continue };
-        let found =
-            runs.entry(id.to_owned()).or_insert_with(|| Found { id: id.to_owned(), from: row.time.0, to: None });
+        let new = || Found { id: id.to_owned(), from: row.time.0, ..Found::default() };
+        let found = runs.entry(id.to_owned()).or_insert_with(new);
         found.from = found.from.min(row.time.0);
         if row.get(label::STATUS) != Some(status::STARTED) {
             found.to = found.to.max(Some(row.time.0));
+            // One of several shards, perhaps.
+            found.tests += row.get(meta::counter::DONE).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         }
     }
     let mut runs: Vec<Found> = runs.into_values().collect();
@@ -241,35 +278,52 @@ fn configuration(row: &Row) -> String {
     super::memory::configuration(pairs.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
-/// The results of a run.
-async fn tests_of(
-    client: &Client,
-    streams: &str,
-    run: &Found,
-    now: i64,
-    until: Instant,
-) -> Result<Vec<(u64, Slot, u64)>, QueryError> {
+/// What a run brought.
+#[derive(Default)]
+struct Results {
+    /// Test, result and signature.
+    ends: Vec<(u64, Slot, u64)>,
+    /// Keys of what tests with parts would be called.
+    wholes: TestKeys,
+    /// Time of the last one.
+    last: Timestamp,
+}
+
+/// Asks for the results of a run.
+fn query_of(streams: &str, run_id: &str) -> String {
     let statuses = Outcome::WORDS.join("|");
     // What is not needed is left out by Loki: a page has a fifth of the bytes then.
-    let query = format!(
+    format!(
         "{{{streams}, {}={}, {}=~{}}} | {}={} | keep {}, {}, {}, {}, {} | line_format \"\"",
         label::KIND,
         quoted(kind::TEST),
         label::STATUS,
         quoted(&statuses),
         meta::RUN_ID,
-        quoted(&run.id),
+        quoted(run_id),
         label::STATUS,
         meta::TEST,
         meta::OUTCOME,
         meta::DURATION_MS,
         meta::SIGNATURE,
-    );
-    let tag = Slot::run_tag(&run.id);
-    let to = run.to.unwrap_or(run.from + LONGEST_RUN).min(now) + MARGIN;
-    let mut results = Vec::new();
-    let take = |row: Row| results.extend(result(&row, tag));
-    client.query_range(&query, Timestamp(run.from - MARGIN), Timestamp(to), left(until), take).await?;
+    )
+}
+
+/// The results of run `tag` within a slice of its time.
+async fn tests_of(
+    client: &Client,
+    query: &str,
+    tag: u32,
+    (from, to): (Timestamp, Timestamp),
+    until: Instant,
+) -> Result<Results, QueryError> {
+    let mut results = Results::default();
+    let take = |row: Row| {
+        results.ends.extend(result(&row, tag));
+        results.last = results.last.max(row.time);
+        results.wholes.extend(wholes(row.get(meta::TEST).unwrap_or_default(), "").map(test_key));
+    };
+    client.query_range(query, from, to, left(until), take).await?;
     Ok(results)
 }
 
@@ -284,4 +338,24 @@ fn result(row: &Row, tag: u32) -> Option<(u64, Slot, u64)> {
 
 fn left(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slices_of_a_run_cover_its_time_without_gaps_or_overlaps() {
+        let found = |tests, to| Found { id: String::new(), from: 1_000, to, tests };
+        for (tests, to, count) in
+            [(0, None, 1), (2_499, Some(9_000), 1), (50_000, Some(9_007), 20), (u64::MAX, None, 64)]
+        {
+            let slices = found(tests, to).slices(20_000);
+            assert_eq!(slices.len(), count, "{tests} tests");
+            assert_eq!(slices[0].0, Timestamp(1_000 - MARGIN));
+            assert_eq!(slices[count - 1].1, Timestamp(to.unwrap_or(20_000) + MARGIN));
+            assert!(slices.windows(2).all(|pair| pair[0].1 == pair[1].0), "{slices:?}");
+            assert!(slices.iter().all(|(from, to)| from < to), "{slices:?}");
+        }
+    }
 }

@@ -168,8 +168,9 @@ fn opening(run_id: &str) -> Opening {
 fn keep(historian: &Historian, run: u32, outcome: Outcome) -> Option<Arc<Past>> {
     let mut memory = historian.memory();
     let known = memory.open(&opening(&format!("run-{run}")));
-    let results = [1, 2].map(|test| Observed { test, slot: slot(run, outcome, 10), signature: 3 });
+    let results = [1, 2].map(|test| Observed { test, slot: slot(run, outcome, 10), signature: 3, has_parts: false });
     memory.keep(&mut results.into_iter(), true);
+    historian.finish();
     known
 }
 
@@ -198,7 +199,7 @@ fn a_damaged_file_is_done_without_and_made_anew() {
     let historian = Historian::new(folder.path(), None, false);
     assert!(keep(&historian, 0, Outcome::Passed).is_none());
     assert_eq!(keep(&historian, 1, Outcome::Passed).unwrap().get(1).unwrap().slots().len(), 1);
-    for damage in [&b"testwire history 1\n\0\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"", b"no history at all"] {
+    for damage in [&b"testwire history 2\n\0\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"", b"no history at all"] {
         fs::write(file_of(folder.path()), damage).unwrap();
         assert!(keep(&historian, 2, Outcome::Failed).is_none());
         assert_eq!(keep(&historian, 3, Outcome::Passed).unwrap().get(1).unwrap().slots().len(), 1);

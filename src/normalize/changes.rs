@@ -1,17 +1,14 @@
 //! What results mean beside those of earlier runs: each test's, and in numbers and names for the run's end.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-use foldhash::fast::FixedState;
 
 use super::counters::Counters;
 use super::text::prefix;
 use super::{RunInfo, known::Known};
 use crate::event::{Status, Timestamp};
 use crate::history::memory::{self, Key, Memory, Observed, Opening};
-use crate::history::past::{Change, Judgement, Past, Record, test_key};
+use crate::history::past::{ByTest, Change, Judgement, Past, RUN_END, Record, test_key};
 use crate::history::slot::{Outcome, Slot};
 use crate::names::{change, meta};
 
@@ -29,23 +26,37 @@ const RESULTS_DATABASE: &str = "resultsdb";
 
 /// A result of this run. Its serialized form has no names, as there are many of them.
 #[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
-#[serde(from = "(Slot, u64, Option<Change>, bool)", into = "(Slot, u64, Option<Change>, bool)")]
+#[serde(from = "(Slot, u64, Option<Change>, bool, bool)", into = "(Slot, u64, Option<Change>, bool, bool)")]
 struct Noted {
     slot: Slot,
     signature: u64,
     change: Option<Change>,
     is_known: bool,
+    has_parts: bool,
 }
 
-impl From<(Slot, u64, Option<Change>, bool)> for Noted {
-    fn from((slot, signature, change, is_known): (Slot, u64, Option<Change>, bool)) -> Self {
-        Self { slot, signature, change, is_known }
+/// A result of a test, perhaps another one than before.
+pub(super) struct Result<'a> {
+    pub(super) test: u64,
+    pub(super) id: &'a str,
+    pub(super) status: Status,
+    pub(super) is_flaky: bool,
+    pub(super) time: Timestamp,
+    pub(super) duration: Option<Duration>,
+    pub(super) signature: &'a str,
+    /// True if other tests are parts of it.
+    pub(super) has_parts: bool,
+}
+
+impl From<(Slot, u64, Option<Change>, bool, bool)> for Noted {
+    fn from((slot, signature, change, is_known, has_parts): (Slot, u64, Option<Change>, bool, bool)) -> Self {
+        Self { slot, signature, change, is_known, has_parts }
     }
 }
 
-impl From<Noted> for (Slot, u64, Option<Change>, bool) {
+impl From<Noted> for (Slot, u64, Option<Change>, bool, bool) {
     fn from(noted: Noted) -> Self {
-        (noted.slot, noted.signature, noted.change, noted.is_known)
+        (noted.slot, noted.signature, noted.change, noted.is_known, noted.has_parts)
     }
 }
 
@@ -60,14 +71,14 @@ pub(super) struct Changes {
     #[serde(skip)]
     pub(super) known: Known,
     tag: u32,
-    results: HashMap<u64, Noted, FixedState>,
+    results: ByTest<Noted>,
     early: Vec<Box<str>>,
     names: [Vec<String>; 4],
     #[serde(skip)]
     median: Option<Duration>,
-    /// Number, and seconds that they usually take, of the tests that have no result in this run yet.
+    /// The earlier run that this one is expected to be like, once that was asked.
     #[serde(skip)]
-    others: (u32, f64),
+    model: Option<Option<u32>>,
     has_news: bool,
     #[serde(skip)]
     is_open: bool,
@@ -137,10 +148,7 @@ impl Changes {
 
     fn set_past(&mut self, past: Option<Arc<Past>>) {
         self.median = past.as_ref().and_then(|past| past.median_expected());
-        let records = past.iter().flat_map(|past| past.records());
-        let others = records.filter(|record| !self.results.contains_key(&record.test));
-        let expected = others.filter_map(|record| record.expected());
-        self.others = expected.fold((0, 0.0), |(n, sum), expected| (n + 1, sum + expected.as_secs_f64()));
+        self.model = None;
         let tests = past.as_ref().map_or(0, |past| past.len());
         self.results.reserve(tests.min(MAX_RESULTS).saturating_sub(self.results.len()));
         self.past = past;
@@ -171,8 +179,8 @@ impl Changes {
     }
 
     /// How long a test usually takes.
-    pub(super) fn expected(&self, id: &str) -> Option<Duration> {
-        self.past.as_ref()?.get(test_key(id))?.expected()
+    pub(super) fn expected(&self, test: u64) -> Option<Duration> {
+        self.past.as_ref()?.get(test)?.expected()
     }
 
     /// How long a test takes of which nothing is known.
@@ -180,26 +188,47 @@ impl Changes {
         self.median
     }
 
-    /// Mean of what the tests take that have no result in this run yet.
-    pub(super) fn mean_of_others(&self) -> Option<Duration> {
-        let (n, seconds) = self.others;
-        (n > 0).then(|| Duration::try_from_secs_f64(seconds / f64::from(n)).ok()).flatten()
+    /// Whether the time of a test was mostly that of its parts.
+    pub(super) fn has_parts(&self, test: u64) -> bool {
+        self.past.as_ref().and_then(|past| past.get(test)).is_some_and(|record| record.has_parts)
     }
 
-    /// A test has a result, perhaps another one than before: what it means, and whether its failure is a known one. Without
-    /// counters its history is kept, but it is no news.
-    pub(super) fn note(
-        &mut self,
-        id: &str,
-        (status, is_flaky): (Status, bool),
-        time: Timestamp,
-        duration: Option<Duration>,
-        signature: &str,
-        counters: Option<&mut Counters>,
-    ) -> (Judgement, bool) {
+    /// How long the tests take of which a result is to be expected yet, as an earlier run had one, but for those that
+    /// `is_known` and those that have parts; in the order in which they ended then.
+    pub(super) fn unseen(&mut self, is_known: impl Fn(u64) -> bool) -> Vec<Option<Duration>> {
+        let Some(past) = &self.past else { return Vec::new() };
+        let model = *self.model.get_or_insert_with(|| past.model_run());
+        let of_model = |record: &&Record| record.slots().iter().rev().find(|slot| Some(slot.tag()) == model).copied();
+        let mut unseen: Vec<(Slot, Option<Duration>)> = past
+            .records()
+            .iter()
+            .filter(|record| !record.has_parts && record.test != RUN_END)
+            .filter(|record| !self.results.contains_key(&record.test) && !is_known(record.test))
+            .filter_map(|record| Some((of_model(&record)?, record.expected())))
+            .collect();
+        unseen.sort_unstable();
+        unseen.into_iter().map(|(_, expected)| expected).collect()
+    }
+
+    /// How long the runner usually takes to end after its last test.
+    pub(super) fn usual_end(&self) -> Duration {
+        self.expected(RUN_END).unwrap_or_default()
+    }
+
+    /// The runner took so long.
+    pub(super) fn note_end(&mut self, time: Timestamp, took: Duration) {
+        if !self.results.is_empty() {
+            let slot = Slot::new(time, self.tag, Outcome::Passed, Some(took));
+            let noted = Noted { slot, signature: 0, change: None, is_known: false, has_parts: false };
+            self.results.insert(RUN_END, noted);
+        }
+    }
+
+    /// What a result means, and whether its failure is a known one. Without counters its history is kept, but it is no news.
+    pub(super) fn note(&mut self, result: &Result<'_>, counters: Option<&mut Counters>) -> (Judgement, bool) {
+        let Result { test, id, status, is_flaky, time, duration, signature, has_parts } = *result;
         let is_known = self.known.matches(id, time, status.is_failing());
         let Some(outcome) = Outcome::of(status, is_flaky) else { return (Judgement::default(), is_known) };
-        let test = test_key(id);
         let before = self.results.get(&test).copied();
         let slot = match (duration, before) {
             // A correction does not say how long the test took, but its end did.
@@ -216,10 +245,9 @@ impl Changes {
         judgement.change = judgement.change.filter(|_| is_news);
         let signature = u64::from_str_radix(signature, 16).unwrap_or(0);
         if self.results.len() < MAX_RESULTS || before.is_some() {
-            if let (None, Some(expected)) = (before, record.and_then(Record::expected)) {
-                self.others = (self.others.0.saturating_sub(1), (self.others.1 - expected.as_secs_f64()).max(0.0));
-            }
-            let noted = Noted { slot, signature, change: judgement.change, is_known };
+            // A correction does not know of parts.
+            let has_parts = has_parts || before.is_some_and(|before| before.has_parts);
+            let noted = Noted { slot, signature, change: judgement.change, is_known, has_parts };
             self.results.insert(test, noted);
             if let Some(counters) = counters {
                 self.count(id, before.map(|before| before.change), judgement.change, counters);
@@ -283,8 +311,12 @@ impl Changes {
         let Some(memory) = self.memory.as_mut().filter(|_| self.is_open) else { return };
         if !self.results.is_empty() && (self.has_news || is_end) {
             let results = self.results.iter();
-            let mut results =
-                results.map(|(test, noted)| Observed { test: *test, slot: noted.slot, signature: noted.signature });
+            let mut results = results.map(|(test, noted)| Observed {
+                test: *test,
+                slot: noted.slot,
+                signature: noted.signature,
+                has_parts: noted.has_parts,
+            });
             memory.keep(&mut results, is_end);
             self.has_news = false;
         }

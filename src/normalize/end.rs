@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::render::Pairs;
+use super::pairs::Pairs;
 use super::text::push_duration;
 use super::write::key;
 use super::{Normalizer, configuration};
@@ -48,7 +48,8 @@ impl Normalizer {
         };
         self.close_open(&why, now, out);
         self.close_parts(&why, now, out);
-        for complaint in self.changes.known.complaints(now) {
+        self.complaints = self.changes.known.complaints(now);
+        for complaint in self.complaints.clone() {
             self.note(&Note { level: Level::Warn, text: complaint.into() }, now, out);
         }
         self.look_ahead(now);
@@ -76,8 +77,12 @@ impl Normalizer {
         pairs.push(meta::counter::ELAPSED_MS, &elapsed);
         pairs.push(meta::EXIT_CODE, &code);
         pairs.push(meta::ENTRIES, &entries);
-        self.write(key(kind::RUN, status.as_str()), now, &line, &mut pairs, out);
+        self.write(key(kind::RUN, status.as_str()), now, &line, pairs, out);
         self.ended = true;
+        let is_over = self.replayed.is_none() && status != RunStatus::Aborted;
+        if let Some(last) = self.pace.ended.filter(|_| is_over) {
+            self.changes.note_end(now, now.since(last));
+        }
         self.changes.keep(true);
         Some(status)
     }

@@ -9,18 +9,33 @@ const PAIRS_FREE: usize = 4;
 /// A value is not cut below this many bytes.
 const LEAST: usize = 32;
 
+/// Whether the metadata of an entry needs nothing of [`fit`].
+pub(super) fn fits(pairs: &[(&str, &str)], limits: &Limits) -> bool {
+    pairs.len() <= most(limits) && size(pairs) <= budget(limits)
+}
+
+fn most(limits: &Limits) -> usize {
+    limits.metadata_pairs.saturating_sub(PAIRS_FREE).max(1)
+}
+
+fn budget(limits: &Limits) -> usize {
+    limits.metadata / 10 * 9
+}
+
+fn size(pairs: &[(&str, &str)]) -> usize {
+    pairs.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
 /// Makes the metadata of an entry fit: leaves out attributes, and then others from the end, if there are too many pairs
 /// (but not `entries`, by which a run is proved whole);
 /// cuts values, the largest first, if they are too long together. A tenth of the size is kept free.
 pub fn fit(pairs: &mut Vec<(&str, &str)>, limits: &Limits) {
-    let most = limits.metadata_pairs.saturating_sub(PAIRS_FREE).max(1);
-    while pairs.len() > most {
+    while pairs.len() > most(limits) {
         let attribute = pairs.iter().rposition(|(name, _)| name.starts_with(meta::ATTR_PREFIX));
         let other = || pairs.iter().rposition(|(name, _)| *name != meta::ENTRIES);
         pairs.remove(attribute.or_else(other).unwrap_or(0));
     }
-    let budget = limits.metadata / 10 * 9;
-    let mut size: usize = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let (budget, mut size) = (budget(limits), size(pairs));
     while size > budget {
         let Some((_, value)) = pairs.iter_mut().max_by_key(|(_, value)| value.len()) else { return };
         if value.len() <= LEAST {

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::Normalizer;
-use super::render::Pairs;
+use super::pairs::Pairs;
+use super::tests::Open;
 use super::text::{first_line, millis, prefix, push_duration};
 use super::write::key;
 use crate::event::Timestamp;
@@ -49,14 +50,15 @@ impl Normalizer {
         }
         self.watch.looked = now;
         let after = self.watch.after;
-        for open in self.tests.become_hung(|open| {
-            let patience = open.expected.map_or(after, |expected| after.max(expected * TIMES_EXPECTED));
-            now.since(open.started) > patience
-        }) {
-            let age = now.since(open.started);
+        let is_hung = |test: u64, open: &Open| {
+            let age = open.age(now);
+            age > after && self.changes.expected(test).is_none_or(|expected| age > expected * TIMES_EXPECTED)
+        };
+        for (test, open) in self.tests.become_hung(is_hung) {
+            let (age, expected) = (open.age(now), self.changes.expected(test));
             let mut line = format!("HUNG {}", open.id);
             push_duration(&mut line, age);
-            if let Some(expected) = open.expected {
+            if let Some(expected) = expected {
                 line.push_str(", usually");
                 push_duration(&mut line, expected);
             }
@@ -65,7 +67,7 @@ impl Normalizer {
                 line.push_str(&open.last_output);
             }
             let attempt = if open.attempt > 1 { open.attempt.to_string() } else { String::new() };
-            let (age, expected) = (millis(age), open.expected.map(millis).unwrap_or_default());
+            let (age, expected) = (millis(age), expected.map(millis).unwrap_or_default());
             let mut pairs = Pairs::new("error");
             pairs.push(meta::TEST, &open.id);
             pairs.push(meta::SUITE, &open.suite);
@@ -76,7 +78,7 @@ impl Normalizer {
             pairs.push(meta::TAGS, &open.tags);
             pairs.push(meta::MESSAGE, first_line(&open.last_output));
             pairs.push(meta::HUNG, "true");
-            self.write(key(kind::TEST, status::STARTED), now, &line, &mut pairs, out);
+            self.write(key(kind::TEST, status::STARTED), now, &line, pairs, out);
         }
     }
 }

@@ -10,6 +10,7 @@ mod fit;
 mod hung;
 mod known;
 mod pace;
+mod pairs;
 mod parts;
 mod render;
 mod running;
@@ -42,10 +43,11 @@ use parts::Parts;
 
 use crate::event::{Event, Fact, RunStatus, Status, TestRef, Timestamp};
 use crate::history::memory::Memory;
+use crate::history::past::test_key;
 use crate::loki::entry::{EntrySink, Stream};
 use crate::loki::limits::Limits;
 use crate::names::{kind, meta, status};
-use render::Pairs;
+use pairs::Pairs;
 use tests::Tests;
 use write::{StreamKey, key};
 
@@ -105,7 +107,7 @@ pub struct Normalizer {
     #[serde(skip)]
     running: SharedRunning,
     #[serde(skip)]
-    streams: HashMap<StreamKey, Arc<Stream>>,
+    streams: HashMap<StreamKey, Arc<Stream>, foldhash::fast::RandomState>,
     open_suites: HashMap<String, Timestamp>,
     failing: Vec<String>,
     failed_suites: Vec<String>,
@@ -123,6 +125,8 @@ pub struct Normalizer {
     pace: Pace,
     #[serde(skip)]
     watch: Watch,
+    #[serde(skip)]
+    complaints: Vec<String>,
     #[serde(default)]
     parts: Parts,
 }
@@ -147,7 +151,7 @@ impl Normalizer {
             started: None,
             tests: Tests::default(),
             running: SharedRunning::default(),
-            streams: HashMap::new(),
+            streams: HashMap::default(),
             open_suites: HashMap::new(),
             failing: Vec::new(),
             failed_suites: Vec::new(),
@@ -160,6 +164,7 @@ impl Normalizer {
             changes: Changes::default(),
             pace: Pace::default(),
             watch: Watch::default(),
+            complaints: Vec::new(),
             parts: Parts::default(),
         }
     }
@@ -176,6 +181,11 @@ impl Normalizer {
     /// Failures that somebody knows of.
     pub fn set_known(&mut self, known: Known) {
         self.changes.known = known;
+    }
+
+    /// What is to be mended about the known failures, once the run has ended.
+    pub fn complaints(&self) -> &[String] {
+        &self.complaints
     }
 
     /// Number of entries written so far.
@@ -245,7 +255,7 @@ impl Normalizer {
         for (name, value) in &info.metadata {
             pairs.push(name, value);
         }
-        self.write(key(kind::RUN, status), time, line, &mut pairs, out);
+        self.write(key(kind::RUN, status), time, line, pairs, out);
     }
 
     /// Takes one event; `now` is the time of entries whose event has none, and paces the progress entries.
@@ -274,12 +284,17 @@ impl Normalizer {
                 if let Some(total) = planned.total {
                     self.tests.plan_total(total);
                 }
-                planned.tests.iter().for_each(|id| self.tests.plan(id, self.changes.expected(id)));
+                for id in &planned.tests {
+                    let key = test_key(id);
+                    self.tests.plan(key, id, self.changes.expected(key));
+                }
             }
             Fact::RunFinished(run) => self.run_finished(run),
             Fact::SuiteStarted(suite) => self.suite_started(suite, time, out),
             Fact::SuiteFinished(suite) => self.suite_finished(suite, time, out),
             Fact::TestStarted(test) => self.test_started(test, time, out),
+            Fact::TestPaused(test) => self.test_paused(test, time),
+            Fact::TestResumed(test) => self.test_resumed(test, time),
             Fact::TestFinished(test) => self.test_finished(test, time, out),
             Fact::TestCorrected(test) => self.test_corrected(test, time, out),
             Fact::StepFinished(step) => return self.step_finished(step, time, out),
@@ -323,7 +338,7 @@ impl Normalizer {
     /// Takes a history that has arrived since the run began.
     fn take_history(&mut self) {
         if self.changes.poll(&mut self.tests.counters) {
-            self.tests.expect(|id| self.changes.expected(id));
+            self.tests.expect(|key| self.changes.expected(key));
             self.changed = true;
         }
     }
@@ -344,8 +359,8 @@ impl Normalizer {
             counters,
             elapsed,
             eta: self.eta(elapsed, now),
-            hung: self.tests.open().filter(|open| open.is_hung).count() as u64,
-            oldest: self.tests.oldest().map(|o| (o.id.clone(), now.since(o.started))),
+            hung: self.tests.open().filter(|(_, open)| open.is_hung).count() as u64,
+            oldest: self.tests.oldest().map(|o| (o.id.clone(), o.age(now))),
         }
     }
 
@@ -376,7 +391,7 @@ impl Normalizer {
             progress.counters.planned,
             progress.counters.failing()
         );
-        self.write(key(kind::PROGRESS, ""), now, &line, &mut pairs, out);
+        self.write(key(kind::PROGRESS, ""), now, &line, pairs, out);
     }
 
     /// Names and values of the counters that there are.

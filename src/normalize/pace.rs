@@ -1,13 +1,17 @@
 //! When a run will be over: what its tests usually take, dealt out to its workers in the order in which they were announced,
 //! at the speed of this run.
+//!
+//! Only tests that run by themselves count: one that waits for its turn (`t.Parallel()`) takes no worker, and one that has
+//! parts takes the time of those. Where a runner does not announce its tests, as Go's, the last run's are expected again.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::Normalizer;
-use super::tests::Tests;
+use super::tests::{Open, Plan};
 use crate::event::Timestamp;
+use crate::history::past::TestKeys;
 
 /// What is usual counts as much as this part of the run having gone like that, so that the first tests alone do not set
 /// the speed.
@@ -15,67 +19,114 @@ const PRIOR: f64 = 0.01;
 /// The time left is computed anew no more often than this: it looks at every test that is left.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Tests that are announced by number only are dealt out one by one up to this many.
-const MAX_UNNAMED: u64 = 100_000;
+const MAX_UNNAMED: usize = 100_000;
+/// So many tests run at a time as did during this part of the time: others only seemed to, because workers report late.
+const OFTEN: f64 = 0.1;
+/// More workers than this are not told apart.
+const MAX_WORKERS: usize = 4096;
 
 /// How fast the run goes.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    began: Option<Timestamp>,
     /// Seconds that the tests that have ended usually take, and took.
     usual: f64,
     took: f64,
-    /// Most tests that were under way at a time.
-    workers: usize,
+    /// Tests that run, and since when it is so many.
+    working: usize,
+    changed: Timestamp,
+    /// Seconds during which so many ran.
+    held: Vec<f64>,
+    /// Ends that no beginning has followed yet: workers between two tests.
+    free: Vec<Timestamp>,
+    /// Seconds between two tests of a worker, and how often there were two.
+    between: f64,
+    turns: u32,
+    /// The last end.
+    pub(super) ended: Option<Timestamp>,
     /// Time left, and when that was computed.
     eta: Option<(Timestamp, Duration)>,
 }
 
+/// What is to be done yet, in seconds that it usually takes.
+#[derive(Debug, Default)]
+struct Work {
+    /// Tests that run, and for how many seconds they have.
+    running: Vec<(f64, f64)>,
+    /// Tests that do not, in the order in which they will.
+    queue: Vec<f64>,
+}
+
 impl Pace {
-    /// A test begins; `running` are under way now.
-    pub(super) fn start(&mut self, time: Timestamp, running: u64) {
-        self.began = Some(self.began.map_or(time, |began| began.min(time)));
-        self.workers = self.workers.max(usize::try_from(running).unwrap_or(usize::MAX));
+    /// So many tests run from now on.
+    pub(super) fn turn(&mut self, time: Timestamp, working: u64) {
+        let working = usize::try_from(working).unwrap_or(MAX_WORKERS).min(MAX_WORKERS);
+        if self.held.len() <= self.working {
+            self.held.resize(self.working + 1, 0.0);
+        }
+        if self.changed > Timestamp::default() {
+            self.held[self.working] += time.since(self.changed).as_secs_f64();
+        }
+        self.changed = self.changed.max(time);
+        for _ in self.working..working {
+            // The last one to end is the likeliest to go on.
+            let Some(ended) = self.free.pop() else { continue };
+            self.between += time.since(ended).as_secs_f64();
+            self.turns += 1;
+        }
+        self.free.extend((working..self.working).map(|_| time));
+        self.working = working;
     }
 
     /// An attempt has ended. What nobody expected took as long as it should.
-    pub(super) fn end(&mut self, expected: Option<Duration>, took: Option<Duration>) {
-        self.usual += expected.or(took).unwrap_or_default().as_secs_f64();
-        self.took += took.or(expected).unwrap_or_default().as_secs_f64();
+    pub(super) fn end(&mut self, time: Timestamp, expected: Option<Duration>, took: Duration) {
+        self.ended = self.ended.max(Some(time));
+        self.usual += expected.unwrap_or(took).as_secs_f64();
+        self.took += took.as_secs_f64();
     }
 
-    /// Time to the end. `unknown` is what a test takes of which nothing is known, `unnamed` the number and mean of tests
-    /// that are announced by number only.
-    fn left(&self, tests: &Tests, unknown: Duration, unnamed: (u64, Duration), now: Timestamp) -> Option<Duration> {
-        let seconds = |expected: Option<Duration>| expected.unwrap_or(unknown).as_secs_f64();
-        let mut queue: Vec<(u64, f64)> =
-            tests.planned_expected().map(|(order, expected)| (order, seconds(expected))).collect();
-        queue.sort_unstable_by_key(|(order, _)| *order);
-        let unnamed = std::iter::repeat_n(unnamed.1.as_secs_f64(), unnamed.0.min(MAX_UNNAMED) as usize);
-        let open: Vec<(f64, f64)> =
-            tests.open().map(|open| (seconds(open.expected), now.since(open.started).as_secs_f64())).collect();
-        let all = self.usual
-            + queue.iter().map(|(_, seconds)| seconds).sum::<f64>()
-            + open.iter().map(|(seconds, _)| seconds).sum::<f64>();
-        let workers = self.workers.max(open.len()).max(1);
-        let elapsed = now.since(self.began?).as_secs_f64();
+    /// Tests that run at a time, when there are enough.
+    fn workers(&self, now: Timestamp) -> usize {
+        let seconds = |count: usize| {
+            let is_now = count == self.working && self.changed > Timestamp::default();
+            let lately = if is_now { now.since(self.changed).as_secs_f64() } else { 0.0 };
+            self.held.get(count).unwrap_or(&0.0) + lately
+        };
+        let counts = 1..self.held.len().max(self.working + 1);
+        let all: f64 = counts.clone().map(seconds).sum();
+        let mut at_least = 0.0;
+        let often = counts.rev().find(|count| {
+            at_least += seconds(*count);
+            at_least > OFTEN * all
+        });
+        often.unwrap_or(1)
+    }
+
+    /// Time to the end.
+    fn left(&self, work: &Work, now: Timestamp) -> Duration {
+        let running: f64 = work.running.iter().map(|(usual, _)| usual).sum();
+        let all = self.usual + running + work.queue.iter().sum::<f64>();
         let prior = (PRIOR * all).max(f64::MIN_POSITIVE);
-        // This machine may be faster or slower than usual; and between two tests a worker may be idle.
-        let speed = (self.usual + prior) / (self.took + prior);
-        let ages: f64 = open.iter().map(|(_, age)| age).sum();
-        let busy = (self.took + ages + prior) / (workers as f64 * elapsed + prior);
-        let per_test = 1.0 / (speed * busy.clamp(0.01, 1.0));
-        let micros = |seconds: f64| Reverse((seconds * 1e6) as u64);
+        // This machine may be faster or slower than usual.
+        let slowness = (self.took + prior) / (self.usual + prior);
+        let between = self.between / f64::from(self.turns.max(1));
+        let micros = |seconds: f64| Reverse((seconds.max(0.0) * 1e6) as u64);
         let mut free: BinaryHeap<Reverse<u64>> =
-            open.iter().map(|(expected, age)| micros((expected / speed - age).max(0.0))).collect();
-        free.extend(std::iter::repeat_n(Reverse(0), workers.saturating_sub(open.len())));
+            work.running.iter().map(|(usual, age)| micros(usual * slowness - age)).collect();
+        let idle = self.workers(now).saturating_sub(free.len());
+        // One that has ended just now will begin the next test in a moment.
+        let rest = |ended: &Timestamp| micros(between - now.since(*ended).as_secs_f64());
+        free.extend((0..idle).map(|at| self.free.iter().rev().nth(at).map_or(Reverse(0), rest)));
+        if free.is_empty() {
+            free.push(Reverse(0));
+        }
         let mut end = free.iter().map(|Reverse(time)| *time).max().unwrap_or(0);
-        for seconds in queue.into_iter().map(|(_, seconds)| seconds).chain(unnamed) {
+        for usual in &work.queue {
             if let Some(mut first) = free.peek_mut() {
-                first.0 = first.0.saturating_add(micros(seconds * per_test).0);
+                first.0 = first.0.saturating_add(micros(usual * slowness + between).0);
                 end = end.max(first.0);
             }
         }
-        Some(Duration::from_micros(end))
+        Duration::from_micros(end)
     }
 }
 
@@ -84,20 +135,55 @@ impl Normalizer {
     pub(super) fn look_ahead(&mut self, now: Timestamp) {
         // A recorded run is over; its clock would have this done for each of its seconds.
         let is_due = self.replayed.is_none() && self.pace.eta.is_none_or(|(at, _)| now.since(at) >= LOOK_EVERY);
-        let Some(unknown) = self.changes.median().filter(|_| is_due && self.tests.counters.planned > 0) else { return };
-        let unnamed = self.tests.unnamed();
-        let mean = self.changes.mean_of_others().unwrap_or(unknown);
-        let left = self.pace.left(&self.tests, unknown, (unnamed, mean), now);
-        self.pace.eta = left.map(|left| (now, left));
+        if is_due && self.changes.is_told() && self.tests.counters.planned > 0 {
+            let work = self.work(now);
+            let left = self.pace.left(&work, now) + self.changes.usual_end();
+            self.pace.eta = Some((now, left));
+        }
     }
 
-    /// Time to the expected end. Without a history the rest goes as what is done; nothing is said before the first result.
+    /// What is to be done yet.
+    fn work(&mut self, now: Timestamp) -> Work {
+        let unknown = self.changes.median().unwrap_or_default();
+        let seconds = |expected: Option<Duration>| expected.unwrap_or(unknown).as_secs_f64();
+        let mut work = Work::default();
+        let is_whole = |test: u64, open: &Open| open.has_parts || self.changes.has_parts(test);
+        for (test, open) in self.tests.open().filter(|(test, open)| !is_whole(*test, open)) {
+            let (usual, age) = (seconds(self.changes.expected(test)), open.age(now).as_secs_f64());
+            if open.is_paused() {
+                work.queue.push((usual - age).max(0.0));
+            } else {
+                work.running.push((usual, age));
+            }
+        }
+        let mut planned: Vec<_> = self.tests.planned().collect();
+        planned.sort_unstable_by_key(|(order, ..)| *order);
+        work.queue.extend(planned.iter().map(|(.., expected)| seconds(*expected)));
+        let most = match self.tests.plan_says() {
+            Plan::Whole => 0,
+            Plan::Total => usize::try_from(self.tests.unnamed()).unwrap_or(MAX_UNNAMED).min(MAX_UNNAMED),
+            Plan::None | Plan::InParts => MAX_UNNAMED,
+        };
+        if most > 0 {
+            let open = self.tests.open().map(|(test, _)| test);
+            let known: TestKeys = planned.iter().map(|(_, test, _)| *test).chain(open).collect();
+            let unseen = self.changes.unseen(|test| known.contains(&test));
+            work.queue.extend(unseen.iter().take(most).map(|expected| seconds(*expected)));
+            if self.tests.plan_says() == Plan::Total {
+                work.queue.extend((unseen.len()..most).map(|_| unknown.as_secs_f64()));
+            }
+        }
+        work
+    }
+
+    /// Time to the expected end. Without a history the rest goes as what is done; nothing is said before the first result, nor
+    /// where nobody knows what is to come.
     pub(super) fn eta(&self, elapsed: Duration, now: Timestamp) -> Option<Duration> {
         let counters = &self.tests.counters;
         let left = counters.planned.checked_sub(counters.done())?;
         match self.pace.eta {
             Some((at, left)) => Some(left.saturating_sub(now.since(at))),
-            None if counters.planned == 0 || counters.done() == 0 => None,
+            None if self.tests.plan_says() == Plan::None || counters.done() == 0 => None,
             None => Some(elapsed.mul_f64(left as f64 / counters.done() as f64)),
         }
     }

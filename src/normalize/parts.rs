@@ -15,6 +15,7 @@ use crate::event::{
     Event, Fact, LogLine, Planned, Status, StepFinished, SuiteFinished, SuiteStarted, TestFinished, TestRef,
     TestStarted, Timestamp,
 };
+use crate::history::past::test_key;
 use crate::loki::entry::EntrySink;
 use crate::names::status;
 
@@ -120,7 +121,7 @@ impl Normalizer {
 
     /// How long a test usually takes, once the history is there.
     pub fn expected(&self, test: &str) -> Option<Duration> {
-        self.changes.expected(test)
+        self.changes.expected(test_key(test))
     }
 
     /// The run begins, or, if it is a batch, will begin with its first file.
@@ -144,7 +145,9 @@ impl Normalizer {
     /// Announces the files.
     pub(super) fn plan_files(&mut self) {
         for file in std::mem::take(&mut self.parts.files) {
-            self.tests.plan(&file, self.changes.expected(&file));
+            let key = test_key(&file);
+            self.tests.plan(key, &file, self.changes.expected(key));
+            self.tests.plan_is_whole();
         }
     }
 
@@ -220,6 +223,8 @@ impl Normalizer {
                 self.parts.with(part, |open| open.tests.insert(start.test.id.clone().into_owned()));
                 take(self, Fact::TestStarted(start));
             }
+            Fact::TestPaused(test) => take(self, Fact::TestPaused(part.inner(test))),
+            Fact::TestResumed(test) => take(self, Fact::TestResumed(part.inner(test))),
             Fact::TestFinished(end) if *end.test.id != *part.file => {
                 self.hold(part, now);
                 let end = TestFinished { test: part.inner(&end.test), ..end.clone() };
@@ -265,10 +270,11 @@ impl Normalizer {
     /// From now on the tests of a file count in its place, unless an attempt of it has counted before.
     fn hold(&mut self, part: &Part, now: Timestamp) {
         let Some(open) = self.parts.open.get_mut(&*part.file).filter(|open| !open.holds) else { return };
-        if self.tests.hold(&part.file) {
+        if self.tests.hold(test_key(&part.file)) {
             open.holds = true;
             self.parts.holding.insert(part.file.to_string());
             self.running.lock().end(&part.file, now);
+            self.pace.turn(now, self.tests.working());
         }
     }
 
@@ -310,11 +316,15 @@ impl Normalizer {
             return self.finish_test(&test, &code, now, out);
         }
         let counts = end.status.is_failing() && !open.has_failure;
-        let flaky = counts && self.tests.count(&part.file, end.status, open.attempt);
+        let key = test_key(&part.file);
+        let mut flaky = false;
         if counts {
-            self.remember_failing(&part.file, end.status);
+            let (is_flaky, was_failing) = self.tests.count(key, end.status, open.attempt);
+            self.remember_failing(&part.file, end.status, was_failing);
+            flaky = is_flaky;
         }
         let end = TestEnd {
+            key,
             test: borrowed(&part.test()),
             status: end.status,
             attempt: open.attempt,
@@ -326,6 +336,7 @@ impl Normalizer {
             is_result: true,
             counts,
             was_hung: false,
+            has_parts: true,
             exit_code: &code,
         };
         self.write_end(&end, now, out);

@@ -3,59 +3,27 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::changes::Result;
+use super::pairs::Pairs;
 use super::text::{after_first_line, first_line, millis, push_duration, word};
-use super::write::{StreamKey, key};
-use super::{Normalizer, RunInfo, borrowed, changes, configuration, level_of, signature};
+use super::write::{StreamKey, key as stream_key};
+use super::{Normalizer, borrowed, changes, configuration, level_of, signature};
 use crate::event::{
     Note, RunFinished, RunStarted, RunStatus, Status, StepFinished, SuiteFinished, SuiteStarted, TestFinished, TestRef,
     TestStarted, Timestamp,
 };
+use crate::history::past::test_key;
 use crate::history::slot::Outcome;
 use crate::loki::entry::EntrySink;
 use crate::names::{kind, meta, status};
 
 /// Names of failing tests and suites are kept for the run's end up to this many.
 const MAX_NAMES: usize = 200;
-/// Longest metadata value but for `message`, in bytes: a test id of kilobytes is a parameter gone wild, and all
-/// metadata of an entry together may have 64 KiB.
-const MAX_VALUE: usize = 4 << 10;
-
-/// Structured metadata of an entry in the making.
-pub(super) struct Pairs<'p> {
-    level: &'p str,
-    pairs: Vec<(&'p str, &'p str)>,
-}
-
-impl<'p> Pairs<'p> {
-    pub(super) fn new(level: &'p str) -> Self {
-        Self { level, pairs: Vec::with_capacity(8) }
-    }
-
-    /// Adds a pair, unless its value is empty: Loki drops those.
-    pub(super) fn push(&mut self, name: &'p str, value: &'p str) {
-        if !value.is_empty() {
-            self.pairs.push((name, super::text::prefix(value, MAX_VALUE)));
-        }
-    }
-
-    /// All pairs of one entry, with those that every entry has.
-    pub(super) fn finish<'a>(&'a self, info: &'a RunInfo, part: &'a str) -> Vec<(&'a str, &'a str)> {
-        let mut all = Vec::with_capacity(self.pairs.len() + 4);
-        all.push((meta::RUN_ID, info.run_id.as_str()));
-        all.push((meta::LEVEL, self.level));
-        if !info.shard.is_empty() {
-            all.push((meta::SHARD, info.shard.as_str()));
-        }
-        if !part.is_empty() {
-            all.push((meta::PART, part));
-        }
-        all.extend_from_slice(&self.pairs);
-        all
-    }
-}
 
 /// What an end entry of a test says, whether it ended now or is corrected later.
 pub(super) struct TestEnd<'a> {
+    /// What stands for the test in its history.
+    pub(super) key: u64,
     pub(super) test: TestRef<'a>,
     pub(super) status: Status,
     pub(super) attempt: u32,
@@ -69,6 +37,8 @@ pub(super) struct TestEnd<'a> {
     /// False for a file in whose place its tests count: it has a history, but no change or failure of its own.
     pub(super) counts: bool,
     pub(super) was_hung: bool,
+    /// True if other tests are parts of it.
+    pub(super) has_parts: bool,
     /// Of a file that is a test; else empty.
     pub(super) exit_code: &'a str,
 }
@@ -82,7 +52,7 @@ impl Normalizer {
         for (name, value) in &run.attributes {
             line.push_str(&format!("\n{name}: {value}"));
         }
-        self.write(key(kind::NOTE, ""), time, &line, &mut Pairs::new("info"), out);
+        self.write(stream_key(kind::NOTE, ""), time, &line, Pairs::new("info"), out);
     }
 
     pub(super) fn run_finished(&mut self, run: &RunFinished<'_>) {
@@ -106,7 +76,7 @@ impl Normalizer {
         let mut pairs = Pairs::new("info");
         pairs.push(meta::SUITE, &suite.suite);
         pairs.push(meta::WORKER, &suite.worker);
-        self.write(key(kind::SUITE, status::STARTED), time, &format!("START suite {}", suite.suite), &mut pairs, out);
+        self.write(stream_key(kind::SUITE, status::STARTED), time, &format!("START suite {}", suite.suite), pairs, out);
     }
 
     pub(super) fn suite_finished(&mut self, suite: &SuiteFinished<'_>, time: Timestamp, out: &mut dyn EntrySink) {
@@ -124,18 +94,19 @@ impl Normalizer {
         pairs.push(meta::WORKER, &suite.worker);
         pairs.push(meta::DURATION_MS, &millis);
         pairs.push(meta::MESSAGE, message);
-        self.write(key(kind::SUITE, suite.status.as_str()), time, &line, &mut pairs, out);
+        self.write(stream_key(kind::SUITE, suite.status.as_str()), time, &line, pairs, out);
     }
 
     pub(super) fn test_started(&mut self, start: &TestStarted<'_>, time: Timestamp, out: &mut dyn EntrySink) {
-        let tags = tags_text(&start.tags);
-        let lost = self.tests.start(&start.test, start.attempt, start.repeat, time, tags.clone());
+        let (key, tags) = (test_key(&start.test.id), tags_text(&start.tags));
+        let lost = self.tests.start(key, start, time, tags.clone());
         self.running.lock().start(&start.test.id, &start.test.worker, time);
         if let Some(lost) = lost {
             // Its end never came; it is not the test's result, because another attempt is under way.
             let test = TestRef { id: lost.id.into(), suite: lost.suite.into(), worker: lost.worker.into() };
             let duration = Some(time.since(lost.started));
             let end = TestEnd {
+                key,
                 status: Status::Unfinished,
                 attempt: lost.attempt,
                 flaky: false,
@@ -146,17 +117,14 @@ impl Normalizer {
                 is_result: false,
                 counts: true,
                 was_hung: lost.is_hung,
+                has_parts: lost.has_parts,
                 exit_code: "",
                 test,
             };
             self.write_end(&end, time, out);
         }
-        self.pace.start(time, self.tests.counters.running);
-        let expected = self.changes.expected(&start.test.id);
-        let attempt = self.tests.get_open_mut(&start.test.id).map_or(1, |open| {
-            open.expected = expected;
-            open.attempt
-        });
+        self.pace.turn(time, self.tests.working());
+        let attempt = self.tests.get_open(key).map_or(1, |open| open.attempt);
         let attempt = if attempt > 1 { attempt.to_string() } else { String::new() };
         let mut pairs = Pairs::new("info");
         pairs.push(meta::TEST, &start.test.id);
@@ -164,7 +132,24 @@ impl Normalizer {
         pairs.push(meta::WORKER, &start.test.worker);
         pairs.push(meta::ATTEMPT, &attempt);
         pairs.push(meta::TAGS, &tags);
-        self.write(key(kind::TEST, status::STARTED), time, &format!("START {}", start.test.id), &mut pairs, out);
+        let stream = stream_key(kind::TEST, status::STARTED);
+        self.write(stream, time, &format!("START {}", start.test.id), pairs, out);
+    }
+
+    /// It waits for its turn: what is logged meanwhile is of other tests.
+    pub(super) fn test_paused(&mut self, test: &TestRef<'_>, time: Timestamp) {
+        self.tests.pause(test_key(&test.id), time);
+        self.running.lock().end(&test.id, time);
+        self.pace.turn(time, self.tests.working());
+    }
+
+    pub(super) fn test_resumed(&mut self, test: &TestRef<'_>, time: Timestamp) {
+        let key = test_key(&test.id);
+        if self.tests.get_open(key).is_some() {
+            self.tests.resume(key, time);
+            self.running.lock().start(&test.id, &test.worker, time);
+            self.pace.turn(time, self.tests.working());
+        }
     }
 
     pub(super) fn test_finished(&mut self, end: &TestFinished<'_>, time: Timestamp, out: &mut dyn EntrySink) {
@@ -172,28 +157,29 @@ impl Normalizer {
     }
 
     /// The same for a test that is a program with an exit code.
-    pub(super) fn finish_test(
+    pub(super) fn finish_test<'e>(
         &mut self,
-        end: &TestFinished<'_>,
-        exit_code: &str,
+        end: &'e TestFinished<'_>,
+        exit_code: &'e str,
         time: Timestamp,
         out: &mut dyn EntrySink,
     ) {
-        if self.tests.get_open(&end.test.id).is_none() {
+        let key = test_key(&end.test.id);
+        if self.tests.get_open(key).is_none() {
             let began = Timestamp(time.0 - end.duration.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(0)));
             let start =
                 TestStarted { test: borrowed(&end.test), attempt: end.attempt, repeat: false, tags: Vec::new() };
             self.test_started(&start, began, out);
         }
-        let Some(done) = self.tests.finish(&end.test.id, end.status) else { return };
+        let Some(done) = self.tests.finish(key, end.status) else { return };
         self.running.lock().end(&end.test.id, time);
-        self.remember_failing(&end.test.id, end.status);
-        self.pace.end(done.open.expected, end.duration.or_else(|| Some(time.since(done.open.started))));
-        let or = |own: &Cow<'_, str>, known: String| {
-            if own.is_empty() { known.into() } else { Cow::Owned(own.clone().into_owned()) }
-        };
+        self.remember_failing(&end.test.id, end.status, done.was_failing);
+        let took = end.duration.unwrap_or_else(|| done.open.age(time));
+        self.pace.turn(time, self.tests.working());
+        let or = |own: &'e str, known: String| if own.is_empty() { Cow::Owned(known) } else { Cow::Borrowed(own) };
         let tags = if end.tags.is_empty() { done.open.tags } else { tags_text(&end.tags) };
         let end = TestEnd {
+            key,
             test: TestRef {
                 id: Cow::Borrowed(end.test.id.as_ref()),
                 suite: or(&end.test.suite, done.open.suite),
@@ -202,23 +188,29 @@ impl Normalizer {
             status: end.status,
             attempt: end.attempt.unwrap_or(done.open.attempt),
             flaky: done.flaky,
-            duration: end.duration.or_else(|| Some(time.since(done.open.started))),
+            duration: Some(took),
             message: &end.message,
             details: &end.details,
             tags: &tags,
             is_result: true,
             counts: true,
             was_hung: done.open.is_hung,
+            has_parts: done.open.has_parts,
             exit_code,
         };
-        self.write_end(&end, time, out);
+        let expected = self.write_end(&end, time, out);
+        if !end.has_parts {
+            self.pace.end(time, expected, took);
+        }
     }
 
     pub(super) fn test_corrected(&mut self, end: &TestFinished<'_>, time: Timestamp, out: &mut dyn EntrySink) {
-        let attempt = self.tests.correct(&end.test.id, end.status);
-        self.remember_failing(&end.test.id, end.status);
+        let key = test_key(&end.test.id);
+        let (attempt, was_failing) = self.tests.correct(key, end.status);
+        self.remember_failing(&end.test.id, end.status, was_failing);
         let tags = tags_text(&end.tags);
         let end = TestEnd {
+            key,
             test: borrowed(&end.test),
             status: end.status,
             attempt,
@@ -230,23 +222,27 @@ impl Normalizer {
             is_result: true,
             counts: true,
             was_hung: false,
+            has_parts: false,
             exit_code: "",
         };
         self.write_end(&end, time, out);
     }
 
-    pub(super) fn remember_failing(&mut self, id: &str, status: Status) {
-        let known = self.failing.iter().position(|f| f == id);
-        match (status.is_failing(), known) {
-            (true, None) if self.failing.len() < MAX_NAMES => self.failing.push(id.to_owned()),
-            (false, Some(i)) => {
-                self.failing.remove(i);
-            }
+    pub(super) fn remember_failing(&mut self, id: &str, status: Status, was_failing: bool) {
+        match (status.is_failing(), was_failing) {
+            (true, false) if self.failing.len() < MAX_NAMES => self.failing.push(id.to_owned()),
+            (false, true) => self.failing.retain(|name| name != id),
             _ => {}
         }
     }
 
-    pub(super) fn write_end(&mut self, end: &TestEnd<'_>, time: Timestamp, out: &mut dyn EntrySink) {
+    /// Gives the time that the test usually takes.
+    pub(super) fn write_end(
+        &mut self,
+        end: &TestEnd<'_>,
+        time: Timestamp,
+        out: &mut dyn EntrySink,
+    ) -> Option<Duration> {
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         line.push_str(word(end.status));
@@ -260,9 +256,17 @@ impl Normalizer {
             String::new()
         };
         let (judged, is_known) = if end.is_result {
-            let result = (end.status, end.flaky);
-            let counters = end.counts.then_some(&mut self.tests.counters);
-            self.changes.note(&end.test.id, result, time, end.duration, &signature, counters)
+            let result = Result {
+                test: end.key,
+                id: &end.test.id,
+                status: end.status,
+                is_flaky: end.flaky,
+                time,
+                duration: end.duration,
+                signature: &signature,
+                has_parts: end.has_parts,
+            };
+            self.changes.note(&result, end.counts.then_some(&mut self.tests.counters))
         } else {
             Default::default()
         };
@@ -293,8 +297,9 @@ impl Normalizer {
         pairs.push(meta::EXIT_CODE, end.exit_code);
         pairs.push(meta::KNOWN, if is_known { "true" } else { "" });
         pairs.push(meta::CONFIGURATION, &configuration);
-        self.write(key(kind::TEST, end.status.as_str()), time, &line, &mut pairs, out);
+        self.write(stream_key(kind::TEST, end.status.as_str()), time, &line, pairs, out);
         self.line = line;
+        judged.expected
     }
 
     /// Closes every open test; used at the end of a run.
@@ -320,12 +325,12 @@ impl Normalizer {
         }
         pairs.push(meta::SUITE, &step.suite);
         pairs.push(meta::DURATION_MS, &millis);
-        self.write(key(kind::STEP, ""), time, &line, &mut pairs, out);
+        self.write(stream_key(kind::STEP, ""), time, &line, pairs, out);
     }
 
     pub(super) fn note(&mut self, note: &Note<'_>, time: Timestamp, out: &mut dyn EntrySink) {
         let key = StreamKey { kind: kind::NOTE, status: "", source: Cow::Borrowed("") };
-        self.write(key, time, &note.text, &mut Pairs::new(note.level.as_str()), out);
+        self.write(key, time, &note.text, Pairs::new(note.level.as_str()), out);
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use foldhash::fast::FixedState;
+use foldhash::fast::{FixedState, RandomState};
 
 use crate::event::Timestamp;
 
@@ -100,12 +100,12 @@ impl Span {
 /// The tests that run on a host, and those that ended not long ago. Its memory is bounded.
 #[derive(Debug, Default)]
 pub struct Running {
-    open: HashMap<Arc<str>, Span>,
+    open: HashMap<Arc<str>, Span, RandomState>,
     /// By their ends, the latest last.
     ended: VecDeque<Span>,
     /// The latest end that is not remembered any more.
     forgotten: Timestamp,
-    workers: HashSet<Arc<str>>,
+    workers: HashSet<Arc<str>, RandomState>,
     traces: Traces,
     heard: Timestamp,
 }

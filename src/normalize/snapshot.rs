@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tests::Open;
 use super::{Counters, Normalizer, RunInfo};
-use crate::event::Timestamp;
+use crate::event::{TestRef, Timestamp};
 
 /// Open tests that a snapshot names; it is written with every append to the spool, so it must stay small.
 const MAX_OPEN: usize = 500;
@@ -74,16 +74,9 @@ impl Normalizer {
         let mut normalizer = Self::new(snapshot.run);
         normalizer.resume(snapshot.seq, snapshot.started);
         normalizer.verdict.suite_failed = snapshot.suite_failed;
-        let open = snapshot.open.into_iter().map(|open| Open {
-            id: open.id,
-            suite: open.suite,
-            worker: open.worker,
-            tags: String::new(),
-            attempt: open.attempt,
-            started: Timestamp(open.started),
-            expected: None,
-            last_output: String::new(),
-            is_hung: false,
+        let open = snapshot.open.into_iter().map(|open| {
+            let test = TestRef { id: open.id.into(), suite: open.suite.into(), worker: open.worker.into() };
+            Open::new(&test, open.attempt, Timestamp(open.started))
         });
         normalizer.tests.restore(snapshot.counters, open);
         normalizer.restore_parts(snapshot.parts);
@@ -94,7 +87,7 @@ impl Normalizer {
     /// Tells those who read logs of the tests that are running, of a run that was restored.
     pub fn recall_running(&self) {
         let mut running = self.running.lock();
-        for open in self.tests.open() {
+        for (_, open) in self.tests.open() {
             running.start(&open.id, &open.worker, open.started);
         }
     }

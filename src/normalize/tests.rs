@@ -1,12 +1,9 @@
 //! What is known of the tests of a run: planned, open, ended.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-use std::hash::BuildHasher as _;
-
-use crate::event::{Status, TestRef, Timestamp};
+use crate::event::{Status, TestRef, TestStarted, Timestamp, wholes};
+use crate::history::past::{ByTest, test_key};
 use crate::normalize::counters::Counters;
 use crate::normalize::text::prefix;
 
@@ -27,12 +24,61 @@ pub(super) struct Open {
     pub(super) tags: String,
     pub(super) attempt: u32,
     pub(super) started: Timestamp,
-    /// How long it usually takes.
-    pub(super) expected: Option<Duration>,
+    /// Since when it runs; `None` while it waits for its turn.
+    #[serde(default)]
+    since: Option<Timestamp>,
+    /// How long it ran before that.
+    #[serde(default)]
+    ran: Duration,
+    /// Key of the test that it is a part of, if that is under way.
+    #[serde(default)]
+    whole: Option<u64>,
+    /// Parts of it that are under way.
+    #[serde(default)]
+    parts: u32,
+    /// True once it had a part, so that its time is mostly that of its parts.
+    #[serde(default)]
+    pub(super) has_parts: bool,
     /// Its last line of output, as far as it is kept.
     pub(super) last_output: String,
     /// True once it was announced as hung.
     pub(super) is_hung: bool,
+}
+
+impl Open {
+    /// An attempt that begins.
+    pub(super) fn new(test: &TestRef<'_>, attempt: u32, started: Timestamp) -> Self {
+        Self {
+            id: test.id.clone().into_owned(),
+            suite: test.suite.clone().into_owned(),
+            worker: test.worker.clone().into_owned(),
+            tags: String::new(),
+            attempt,
+            started,
+            since: Some(started),
+            ran: Duration::ZERO,
+            whole: None,
+            parts: 0,
+            has_parts: false,
+            last_output: String::new(),
+            is_hung: false,
+        }
+    }
+
+    /// How long it has been running; waiting does not count.
+    pub(super) fn age(&self, now: Timestamp) -> Duration {
+        self.ran + self.since.map(|since| now.since(since)).unwrap_or_default()
+    }
+
+    /// True while it waits for its turn.
+    pub(super) fn is_paused(&self) -> bool {
+        self.since.is_none()
+    }
+
+    /// True if it runs by itself: it neither waits for its turn, nor for its parts.
+    pub(super) fn is_working(&self) -> bool {
+        self.since.is_some() && self.parts == 0
+    }
 }
 
 /// A test that was announced and has not been seen.
@@ -72,29 +118,44 @@ pub(super) struct Finished {
     pub(super) open: Open,
     /// True if an earlier attempt failed and this one passed.
     pub(super) flaky: bool,
+    /// True if the result before was a failure.
+    pub(super) was_failing: bool,
 }
 
 /// All tests of a run.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Tests {
     pub(super) counters: Counters,
-    #[serde(skip)]
-    hasher: FixedState,
-    open: HashMap<u64, Open, FixedState>,
-    young: HashMap<u64, Ended, FixedState>,
-    old: HashMap<u64, Ended, FixedState>,
-    planned: HashMap<u64, Planned, FixedState>,
+    open: ByTest<Open>,
+    young: ByTest<Ended>,
+    old: ByTest<Ended>,
+    planned: ByTest<Planned>,
     planned_bytes: usize,
     planned_total: Option<u64>,
     /// Distinct tests that were announced by name or seen.
     known: u64,
+    /// Tests that run by themselves.
+    #[serde(default)]
+    working: u64,
+    #[serde(default)]
+    plan: Plan,
+}
+
+/// How much the announcements say of what is to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) enum Plan {
+    /// Nothing was announced.
+    #[default]
+    None,
+    /// All is known by name, as far as one can see.
+    Whole,
+    /// More was announced when tests had ended already: runners begin one by one, and each knows its own tests only.
+    InParts,
+    /// Their number is known, or all of their names.
+    Total,
 }
 
 impl Tests {
-    fn key(&self, id: &str) -> u64 {
-        self.hasher.hash_one(id)
-    }
-
     fn ended(&self, key: u64) -> Option<Ended> {
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
     }
@@ -102,16 +163,19 @@ impl Tests {
     /// Announces the number of tests of the whole run; replaces an earlier one.
     pub(super) fn plan_total(&mut self, total: u64) {
         self.planned_total = Some(total);
+        self.plan = Plan::Total;
         self.update_planned();
     }
 
     /// Announces a test by name, and how long it usually takes.
-    pub(super) fn plan(&mut self, id: &str, expected: Option<Duration>) {
-        let key = self.key(id);
+    pub(super) fn plan(&mut self, key: u64, id: &str, expected: Option<Duration>) {
         if self.open.contains_key(&key) || self.ended(key).is_some() || self.planned.contains_key(&key) {
             return;
         }
         self.known += 1;
+        if self.plan != Plan::Total {
+            self.plan = if self.counters.done() == 0 { Plan::Whole } else { Plan::InParts };
+        }
         if self.planned_bytes + MAX_NAME <= MAX_PLANNED_BYTES {
             let name = prefix(id, MAX_NAME);
             self.planned_bytes += name.len();
@@ -136,16 +200,9 @@ impl Tests {
     }
 
     /// An attempt begins. Returns an attempt of the same test that was still open, and never ended.
-    pub(super) fn start(
-        &mut self,
-        test: &TestRef<'_>,
-        attempt: Option<u32>,
-        repeat: bool,
-        time: Timestamp,
-        tags: String,
-    ) -> Option<Open> {
-        let key = self.key(&test.id);
-        let lost = self.open.remove(&key);
+    pub(super) fn start(&mut self, key: u64, start: &TestStarted<'_>, time: Timestamp, tags: String) -> Option<Open> {
+        let TestStarted { test, attempt, repeat, .. } = start;
+        let lost = self.close(key);
         let before = self.ended(key);
         let past = lost.as_ref().map(|o| o.attempt).max(before.map(|e| u32::from(e.attempts))).unwrap_or(0);
         let counted = attempt.is_some();
@@ -154,37 +211,74 @@ impl Tests {
         // the runner counts as one (pytest's JUnit XML does not say that the attempts before had failed).
         let failed_before =
             lost.is_some() || before.is_some_and(|e| e.status == Status::Retried || e.status.is_failing());
-        if !repeat && attempt > 1 && (counted || failed_before || before.is_none()) {
+        if !*repeat && attempt > 1 && (counted || failed_before || before.is_none()) {
             self.counters.retried += 1;
         }
-        let open = Open {
-            id: test.id.clone().into_owned(),
-            suite: test.suite.clone().into_owned(),
-            worker: test.worker.clone().into_owned(),
-            tags,
-            attempt,
-            started: time,
-            expected: None,
-            last_output: String::new(),
-            is_hung: false,
-        };
         if past == 0 {
             self.first_seen(key);
         }
-        self.open.insert(key, open);
+        let whole = wholes(&test.id, &test.suite).map(test_key).find(|key| self.open.contains_key(key));
+        if let Some(whole) = whole {
+            self.change(whole, |whole| {
+                whole.parts += 1;
+                whole.has_parts = true;
+            });
+        }
+        self.open.insert(key, Open { tags, whole, ..Open::new(test, attempt, time) });
+        self.working += 1;
         self.counters.running = self.open.len() as u64;
         self.update_planned();
         lost
     }
 
+    /// Takes an attempt out of those that are open.
+    fn close(&mut self, key: u64) -> Option<Open> {
+        let open = self.open.remove(&key)?;
+        self.working -= u64::from(open.is_working()).min(self.working);
+        if let Some(whole) = open.whole {
+            self.change(whole, |whole| whole.parts = whole.parts.saturating_sub(1));
+        }
+        Some(open)
+    }
+
+    /// Changes what an open test does.
+    fn change(&mut self, key: u64, change: impl FnOnce(&mut Open)) {
+        let Some(open) = self.open.get_mut(&key) else { return };
+        let before = open.is_working();
+        change(open);
+        self.working = (self.working + u64::from(open.is_working())).saturating_sub(u64::from(before));
+    }
+
+    /// An open test waits for its turn from now on.
+    pub(super) fn pause(&mut self, key: u64, time: Timestamp) {
+        self.change(key, |open| {
+            open.ran = open.age(time);
+            open.since = None;
+        });
+    }
+
+    /// A test that waited runs.
+    pub(super) fn resume(&mut self, key: u64, time: Timestamp) {
+        self.change(key, |open| open.since = open.since.or(Some(time)));
+    }
+
+    /// Number of tests that run by themselves: neither paused, nor waiting for their parts.
+    pub(super) fn working(&self) -> u64 {
+        self.working
+    }
+
+    /// How much the announcements say of what is to come.
+    pub(super) fn plan_says(&self) -> Plan {
+        self.plan
+    }
+
     /// Other tests count in the place of this one, which is open. False if an attempt of it has counted before: then it goes on
     /// to count.
-    pub(super) fn hold(&mut self, id: &str) -> bool {
-        let key = self.key(id);
+    pub(super) fn hold(&mut self, key: u64) -> bool {
         if self.ended(key).is_some() {
             return false;
         }
-        if let Some(open) = self.open.remove(&key) {
+        if let Some(open) = self.close(key) {
             self.known = self.known.saturating_sub(1);
             self.counters.retried -= u64::from(open.attempt > 1).min(self.counters.retried);
             self.counters.running = self.open.len() as u64;
@@ -193,50 +287,48 @@ impl Tests {
         true
     }
 
-    /// A test counts after all that was held. True if it is flaky.
-    pub(super) fn count(&mut self, id: &str, status: Status, attempt: u32) -> bool {
+    /// A test counts after all that was held. Whether it is flaky, and whether it was failing before.
+    pub(super) fn count(&mut self, key: u64, status: Status, attempt: u32) -> (bool, bool) {
         self.known += 1;
-        self.record(self.key(id), status, attempt)
+        self.record(key, status, attempt)
     }
 
     /// The open attempt of a test.
-    pub(super) fn get_open(&self, id: &str) -> Option<&Open> {
-        self.open.get(&self.key(id))
+    pub(super) fn get_open(&self, key: u64) -> Option<&Open> {
+        self.open.get(&key)
     }
 
     /// The same, to add what others know of it.
-    pub(super) fn get_open_mut(&mut self, id: &str) -> Option<&mut Open> {
-        let key = self.key(id);
+    pub(super) fn get_open_mut(&mut self, key: u64) -> Option<&mut Open> {
         self.open.get_mut(&key)
     }
 
-    /// The tests under way.
-    pub(super) fn open(&self) -> impl Iterator<Item = &Open> {
-        self.open.values()
+    /// Keys of the tests under way, and what is known of them.
+    pub(super) fn open(&self) -> impl Iterator<Item = (u64, &Open)> {
+        self.open.iter().map(|(test, open)| (*test, open))
     }
 
     /// Those under way that have become hung by `test`, the oldest first, each once.
-    pub(super) fn become_hung(&mut self, test: impl Fn(&Open) -> bool) -> Vec<Open> {
-        let news = self.open.values_mut().filter(|open| !open.is_hung && test(open));
-        let mut news: Vec<Open> = news
-            .map(|open| {
+    pub(super) fn become_hung(&mut self, test: impl Fn(u64, &Open) -> bool) -> Vec<(u64, Open)> {
+        let news = self.open.iter_mut().filter(|(key, open)| !open.is_hung && test(**key, open));
+        let mut news: Vec<(u64, Open)> = news
+            .map(|(key, open)| {
                 open.is_hung = true;
-                open.clone()
+                (*key, open.clone())
             })
             .collect();
-        news.sort_unstable_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        news.sort_unstable_by(|(_, a), (_, b)| (a.started, &a.id).cmp(&(b.started, &b.id)));
         news
     }
 
-    /// Place and usual duration of the tests that were announced by name and have not been seen.
-    pub(super) fn planned_expected(&self) -> impl Iterator<Item = (u64, Option<Duration>)> {
-        self.planned.values().map(|planned| (planned.order, planned.expected))
+    /// Place, key and usual duration of the tests that were announced by name and have not been seen.
+    pub(super) fn planned(&self) -> impl Iterator<Item = (u64, u64, Option<Duration>)> {
+        self.planned.iter().map(|(test, planned)| (planned.order, *test, planned.expected))
     }
 
-    /// Says anew how long the tests usually take that have no end.
-    pub(super) fn expect(&mut self, expected: impl Fn(&str) -> Option<Duration>) {
-        self.planned.values_mut().for_each(|planned| planned.expected = expected(&planned.name));
-        self.open.values_mut().for_each(|open| open.expected = expected(&open.id));
+    /// Says anew how long the tests usually take that have not been seen.
+    pub(super) fn expect(&mut self, expected: impl Fn(u64) -> Option<Duration>) {
+        self.planned.iter_mut().for_each(|(test, planned)| planned.expected = expected(*test));
     }
 
     /// Number of tests that were announced, have not been seen, and are not known by name.
@@ -245,29 +337,26 @@ impl Tests {
         self.counters.planned.saturating_sub(seen + self.planned.len() as u64)
     }
 
-    /// The test that has been running longest.
+    /// The test that has been running longest; those that wait for their turn do not run.
     pub(super) fn oldest(&self) -> Option<&Open> {
-        self.open.values().min_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)))
+        self.open.values().filter(|open| !open.is_paused()).min_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)))
     }
 
     /// An attempt ends; `None` if no attempt of this test is open.
-    pub(super) fn finish(&mut self, id: &str, status: Status) -> Option<Finished> {
-        let key = self.key(id);
-        let open = self.open.remove(&key)?;
-        let flaky = self.record(key, status, open.attempt);
-        Some(Finished { open, flaky })
+    pub(super) fn finish(&mut self, key: u64, status: Status) -> Option<Finished> {
+        let open = self.close(key)?;
+        let (flaky, was_failing) = self.record(key, status, open.attempt);
+        Some(Finished { open, flaky, was_failing })
     }
 
-    /// The result of a test that has ended becomes another one; returns its number of attempts.
-    pub(super) fn correct(&mut self, id: &str, status: Status) -> u32 {
-        let key = self.key(id);
+    /// The result of a test that has ended becomes another one; returns its number of attempts, and whether it was failing.
+    pub(super) fn correct(&mut self, key: u64, status: Status) -> (u32, bool) {
         let attempts = self.ended(key).map_or(1, |e| u32::from(e.attempts));
-        self.record(key, status, attempts);
-        attempts
+        (attempts, self.record(key, status, attempts).1)
     }
 
-    /// Moves a test to the count of its newest result. True if that makes it flaky.
-    fn record(&mut self, key: u64, status: Status, attempt: u32) -> bool {
+    /// Moves a test to the count of its newest result. Whether that makes it flaky, and whether it was failing before.
+    fn record(&mut self, key: u64, status: Status, attempt: u32) -> (bool, bool) {
         let before = self.ended(key);
         if let Some(e) = before {
             if let Some(count) = self.counters.of(e.status) {
@@ -291,7 +380,7 @@ impl Tests {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, Ended { attempts, status, failed_once });
-        flaky
+        (flaky, before.is_some_and(|e| e.status.is_failing()))
     }
 
     /// The tests under way, oldest first.
@@ -304,12 +393,18 @@ impl Tests {
     /// Takes the state of a run that another process began. Tests that were under way and are not named by `open`
     /// count as unfinished.
     pub(super) fn restore(&mut self, counters: Counters, open: impl Iterator<Item = Open>) {
-        self.open = open.map(|open| (self.hasher.hash_one(&open.id), open)).collect();
+        self.open = open.map(|open| (test_key(&open.id), open)).collect();
         self.counters = counters;
+        self.working = self.open.values().filter(|open| open.is_working()).count() as u64;
         let running = self.open.len() as u64;
         self.counters.unfinished += counters.running.saturating_sub(running);
         self.counters.running = running;
         self.known = counters.planned;
+    }
+
+    /// What was announced by name is all, though parts of it may be announced by themselves.
+    pub(super) fn plan_is_whole(&mut self) {
+        self.plan = Plan::Total;
     }
 
     /// Tests that were announced before the state was restored are about to be announced again.
@@ -334,15 +429,20 @@ mod tests_ {
         TestRef { id: id.into(), ..TestRef::default() }
     }
 
+    fn start(tests: &mut Tests, id: &str, repeat: bool) {
+        let start = TestStarted { test: test(id), repeat, ..TestStarted::default() };
+        tests.start(test_key(id), &start, Timestamp(0), String::new());
+    }
+
     fn run(tests: &mut Tests, id: &str, status: Status) -> bool {
-        tests.start(&test(id), None, false, Timestamp(0), String::new());
-        tests.finish(id, status).unwrap().flaky
+        start(tests, id, false);
+        tests.finish(test_key(id), status).unwrap().flaky
     }
 
     #[test]
     fn a_failure_that_passes_on_retry_is_flaky_and_no_failure_any_more() {
         let mut t = Tests::default();
-        t.plan("a", None);
+        t.plan(test_key("a"), "a", None);
         assert!(!run(&mut t, "a", Status::Failed));
         assert_eq!((t.counters.failed, t.counters.done(), t.counters.planned), (1, 1, 1));
         assert!(run(&mut t, "a", Status::Passed));
@@ -367,9 +467,9 @@ mod tests_ {
     fn a_repeat_that_was_asked_for_is_no_retry() {
         let mut t = Tests::default();
         run(&mut t, "a", Status::Passed);
-        t.start(&test("a"), None, true, Timestamp(1), String::new());
-        assert_eq!(t.get_open("a").unwrap().attempt, 2);
-        t.finish("a", Status::Passed);
+        start(&mut t, "a", true);
+        assert_eq!(t.get_open(test_key("a")).unwrap().attempt, 2);
+        t.finish(test_key("a"), Status::Passed);
         assert_eq!((t.counters.passed, t.counters.retried), (1, 0));
     }
 
@@ -377,7 +477,7 @@ mod tests_ {
     fn what_never_ran_is_known_by_name() {
         let mut t = Tests::default();
         for id in ["c", "a", "b", "a"] {
-            t.plan(id, None);
+            t.plan(test_key(id), id, None);
         }
         run(&mut t, "b", Status::Passed);
         assert_eq!(t.never_ran(), (2, vec!["a", "c"]));

@@ -89,15 +89,25 @@ pub fn pieces(text: &str, max: usize) -> Vec<&str> {
 /// Milliseconds with three digits of fraction, without a trailing `.000`.
 pub(super) fn millis(duration: Duration) -> String {
     let micros = (duration.as_nanos() + 500) / 1000;
-    match (micros / 1000, micros % 1000) {
-        (whole, 0) => whole.to_string(),
-        (whole, rest) => format!("{whole}.{rest:03}"),
+    let (whole, rest) = (micros / 1000, (micros % 1000) as u32);
+    let mut text = u64::try_from(whole).unwrap_or(u64::MAX).to_string();
+    if rest > 0 {
+        text.push('.');
+        text.extend([rest / 100, rest / 10 % 10, rest % 10].map(|digit| char::from_digit(digit, 10).unwrap_or('0')));
     }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn milliseconds_have_three_digits_of_fraction_or_none() {
+        for (nanos, text) in [(0, "0"), (499, "0"), (500, "0.001"), (1_000_000, "1"), (12_034_056_499, "12034.056")] {
+            assert_eq!(millis(Duration::from_nanos(nanos)), text);
+        }
+    }
 
     #[test]
     fn pieces_keep_every_character() {

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::render::Pairs;
+use super::pairs::Pairs;
 use super::running::{Found, Hints, Window};
-use super::{Normalizer, fit, hung, text};
+use super::{Normalizer, hung, text};
 use crate::event::{self, LogLine, Timestamp};
+use crate::history::past::test_key;
 use crate::loki::entry::{Entry, EntrySink, Stream};
 use crate::names::{kind, label, meta, source};
 
@@ -34,7 +35,7 @@ impl Normalizer {
         let several = if let Found::Several(count) = &found { count.to_string() } else { String::new() };
         let mut pairs = Pairs::new(log.level.map_or("info", event::Level::as_str));
         if let Some(id) = log.test.as_ref().map(|test| test.id.as_ref()).or(found.test())
-            && let Some(open) = self.tests.get_open_mut(id)
+            && let Some(open) = self.tests.get_open_mut(test_key(id))
         {
             open.last_output.clear();
             open.last_output.push_str(hung::last_line(&log.text));
@@ -44,7 +45,7 @@ impl Normalizer {
             (None, Found::Test(id)) => pairs.push(meta::TEST, id),
             (None, _) => pairs.push(meta::TESTS_RUNNING, &several),
         }
-        self.write(StreamKey { kind: kind::LOG, status: "", source }, time, &log.text, &mut pairs, out);
+        self.write(StreamKey { kind: kind::LOG, status: "", source }, time, &log.text, pairs, out);
     }
 
     /// Writes a line as one entry, or as several if it is too long for one.
@@ -53,7 +54,7 @@ impl Normalizer {
         key: StreamKey,
         time: Timestamp,
         line: &str,
-        pairs: &mut Pairs<'_>,
+        pairs: Pairs<'_>,
         out: &mut dyn EntrySink,
     ) {
         let stream = self.stream(key);
@@ -63,26 +64,27 @@ impl Normalizer {
         }
         let pieces = text::pieces(line, max);
         for (i, piece) in pieces.iter().enumerate() {
-            self.write_piece(&stream, time, piece, &format!("{}/{}", i + 1, pieces.len()), pairs, out);
+            let part = format!("{}/{}", i + 1, pieces.len());
+            self.write_piece(&stream, time, piece, &part, pairs.clone(), out);
         }
     }
 
-    pub(super) fn write_piece(
+    fn write_piece(
         &mut self,
         stream: &Arc<Stream>,
         time: Timestamp,
         line: &str,
         part: &str,
-        pairs: &mut Pairs<'_>,
+        pairs: Pairs<'_>,
         out: &mut dyn EntrySink,
     ) {
         self.seq += 1;
-        let mut metadata = pairs.finish(&self.info, part);
-        fit::fit(&mut metadata, &self.limits);
         // A duplicate is dropped by Loki only if the time stamp is equal too, and equal entries are lost: the
         // sequence number in the nanoseconds keeps different entries apart and re-sent ones identical.
         let time = Timestamp(time.0.div_euclid(1000) * 1000 + (self.seq % 1000) as i64);
-        out.entry(stream, &Entry { time, seq: self.seq, line, metadata: &metadata });
+        let mut pairs = pairs;
+        let metadata = pairs.finish(&self.info, part, &self.limits);
+        out.entry(stream, &Entry { time, seq: self.seq, line, metadata });
     }
 
     pub(super) fn stream(&mut self, key: StreamKey) -> Arc<Stream> {

@@ -56,6 +56,8 @@ pub struct Report {
     pub unknown_format: bool,
     /// What is wrong with a report that could not be read to its end.
     pub damaged: Option<String>,
+    /// What is to be mended about the known failures.
+    pub complaints: Vec<String>,
     /// The format that an input was said to have, and of which it had no event.
     pub eventless: Option<Format>,
     /// The run as it ended.
@@ -315,6 +317,7 @@ impl Intake {
         self.report.counters = progress.counters;
         self.report.elapsed = progress.elapsed;
         self.report.entries = self.normalizer.entries();
+        self.report.complaints = self.normalizer.complaints().to_vec();
         self.report.snapshot = self.normalizer.snapshot();
         self.report.unknown_format = self.feeds.iter().any(|f| f.unknown_format);
         self.report.damaged = self.feeds.iter_mut().find_map(|f| f.damaged.take());

@@ -94,11 +94,11 @@ impl Child {
                 None
             }
         };
-        let took = self.began.elapsed();
         let ended = match ended {
             Some(ended) => ended,
             None => self.end(&mut stop).await,
         };
+        let took = self.began.elapsed();
         // What it left in its group has nobody to tell anything.
         kill_group(self.group, Signal::KILL);
         Gone { group: self.group, took, status: ended.ok(), timed_out, stopped }

@@ -53,16 +53,16 @@ pub(super) fn jobs(files: &[String], command: Option<&str>) -> Result<Vec<Job>, 
     let mut jobs: Vec<Job> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for file in files.iter().filter(|file| seen.insert(file.as_str())) {
-        let words = match &typed {
-            Some(words) => words.clone(),
-            None => usual(file)?,
-        };
         let about =
             fs::metadata(file).map_err(|e| Failure::new(Exit::Usage, format!("cannot run {file}")).cause(&e))?;
         if about.is_dir() && typed.is_none() {
             let hint = format!("name its files: testwire batch {}/*", file.trim_end_matches('/'));
             return Err(Failure::new(Exit::Usage, format!("{file} is a directory")).hint(hint));
         }
+        let words = match &typed {
+            Some(words) => words.clone(),
+            None => usual(file)?,
+        };
         jobs.push(Job { file: file.clone(), index: jobs.len(), words, prefix: String::new(), attempt: 1 });
     }
     tell_apart(&mut jobs);
@@ -90,8 +90,11 @@ fn usual(file: &str) -> Result<Vec<String>, Failure> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
     let is_pytest = name.starts_with("test_") || name.ends_with("_test.py");
-    let is_executable =
-        fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0);
+    let facts = fs::metadata(path).map_err(|error| {
+        let hint = "give the paths of test files; with --command anything that the command takes";
+        Failure::new(Exit::Usage, format!("cannot run {file}")).cause(&error).hint(hint)
+    })?;
+    let is_executable = facts.is_file() && facts.permissions().mode() & 0o111 != 0;
     let words: &[&str] = match extension.as_str() {
         "py" if is_pytest => &["pytest", FILE],
         "robot" => &["robot", "--outputdir", DIRECTORY, FILE],

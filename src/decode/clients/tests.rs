@@ -51,7 +51,10 @@ fn bodies() -> Vec<(String, Vec<u8>)> {
         .flat_map(|path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
     {
         let row: serde_json::Value = serde_json::from_str(&line).unwrap();
-        if let Some(body) = row["body_text"].as_str() {
+        let path = row["path"].as_str().unwrap_or_default();
+        // Those that order test runs are no messages.
+        let orders = path.starts_with("/newTestrun") || path.starts_with("/api/testruns");
+        if let Some(body) = row["body_text"].as_str().filter(|_| !orders) {
             found.push((row["path"].as_str().unwrap().to_owned(), body.as_bytes().to_vec()));
         }
     }

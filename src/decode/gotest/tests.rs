@@ -21,6 +21,8 @@ fn short(event: &Event<'_>) -> String {
             let details = end.details.replace('\n', "|");
             format!("{} {} <{}> <{details}>{tags}", end.status.as_str(), end.test.id, end.message)
         }
+        Fact::TestPaused(test) => format!("pause {}", test.id),
+        Fact::TestResumed(test) => format!("resume {}", test.id),
         Fact::Log(line) => {
             let test = line.test.as_ref().map_or("-", |test| &test.id);
             format!("{} {test}: {}", line.source.as_str(), line.text)

@@ -104,6 +104,7 @@ fn live_truth() -> Table<'static> {
         ("Side by side/C", Want::Run("live", 7.0)),
         ("Side by side/D", Want::Run("live", 3.0)),
         ("Side by side/E", Want::Run("live", 95_000.0)),
+        ("Side by side/F", Want::Run("live", 0.0)),
         ("The run", Want::Lines(&[&[("status", "started"), ("branch", "main"), ("commit", "c0ffee"), ("host", "h1")]])),
         ("Measurements", Want::Course { last: 42.5, among: &[] }),
     ]
@@ -163,6 +164,7 @@ fn ended_truth() -> Table<'static> {
         ("Side by side/C", Want::Run("bad", 10.0)),
         ("Side by side/D", Want::Run("bad", 0.0)),
         ("Side by side/E", Want::Run("bad", 200_000.0)),
+        ("Side by side/F", Want::Run("bad", 2.0)),
         ("The run", Want::Lines(&[&[("status", "failed"), ("exit_code", "1")], &[("status", "started")]])),
         // They belong to no run.
         ("Measurements", Want::Course { last: 42.5, among: &[] }),

@@ -152,6 +152,7 @@ pub(super) fn live<'a>(facts: &Facts<'a>) -> Table<'a> {
         ("Side by side/C", Want::Run(run, counts.failing() as f64)),
         ("Side by side/D", Want::Run(run, 0.0)),
         ("Side by side/E", Want::Run(run, facts.elapsed())),
+        ("Side by side/F", Want::Run(run, facts.state())),
     ]);
     table
 }
