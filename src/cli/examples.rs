@@ -106,7 +106,7 @@ Examples:
 
 pub(super) const DASHBOARDS_INSTALL: &str = "\
 Examples:
-  testwire dashboards install --grafana-url https://grafana.example.org --grafana-token-file ~/.grafana-token
+  testwire dashboards install --grafana-token-file ~/.grafana-token
   testwire dashboards install --folder Tests --datasource loki-prod --dry-run
   testwire dashboards install --uninstall
 

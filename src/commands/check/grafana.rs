@@ -112,7 +112,13 @@ impl Grafana<'_> {
     async fn finds(&self, source: &str, canary: &Canary) -> bool {
         let path = format!("/api/datasources/proxy/uid/{source}/loki/api/v1/query_range");
         let (start, end) = (canary.time.0.to_string(), (canary.time.0 + 1).to_string());
-        let params = [("query", canary.selector.as_str()), ("start", &start), ("end", &end), ("limit", "10")];
+        let params = [
+            ("query", canary.selector.as_str()),
+            ("start", &start),
+            ("end", &end),
+            ("limit", "10"),
+            ("direction", "forward"),
+        ];
         self.get(&path, &params).await.is_ok_and(|text| text.contains(&canary.run_id))
     }
 
