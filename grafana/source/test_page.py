@@ -113,7 +113,8 @@ PAGE = dashboard(
     "test", "How did one test fare over time, since when does it fail, and is it flaky or slow?",
     [
         *common_variables(),
-        text_variable("test", "Test (regex)", "A regular expression for the whole test id: name one test, or a few."),
+        # Not empty: an empty expression takes all tests.
+        text_variable("test", "Test (regex)", "A regular expression for the whole test id: name one test, or a few.", "name a test"),
         text_variable("tag", "Tag (regex)", "A regular expression to look for in a test's tags; ,smoke, takes that tag alone, empty takes all."),
     ],
     [*HEAD, HISTORY, DURATION, LAST, TURNS, FAILED, EVERY], since="now-30d")
