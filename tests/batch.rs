@@ -213,6 +213,10 @@ fn nothing_outlives_a_killed_testwire_and_what_had_finished_is_not_run_again() {
     for name in ["near.pid", "far.pid"] {
         text_of(&place.0.work().join(name));
     }
+    // The next file begins before the end of the last one is written down.
+    until("the end of the first file is in the journal", || {
+        place.states()["first"].contains(&"passed".to_owned()).then_some(())
+    });
     batch.signal("KILL");
     batch.wait();
     wait_until_gone(&place, &["near.pid", "far.pid"]);

@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "normalize",
         &["event", "names", "loki::entry", "loki::limits", "history::memory", "history::past", "history::slot"],
     ),
-    ("history", &["event::Status", "event::Timestamp", "names", "loki::push", "loki::query"]),
+    ("history", &["event::Status", "event::Timestamp", "event::wholes", "names", "loki::push", "loki::query"]),
     ("loki", &["event", "names"]),
     // The spool holds encoded entries, and reads nothing of them but their time.
     ("spool", &["event::Timestamp", "names", "loki::entry", "loki::encode"]),

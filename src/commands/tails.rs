@@ -1,6 +1,6 @@
 //! Followed logs of any command: what is configured → threads that follow.
 
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeWriter};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -187,24 +187,19 @@ impl Prepared {
             let reader = reader.try_clone().map_err(failed)?;
             let (sender, report) = oneshot::channel();
             let (output, spool) = (output(), spool.to_owned());
+            // Here, and not when the thread has come so far: a command that starts now may write at once.
+            let follower = Tail::find(&setup, journal.as_ref().map(|(_, saved)| saved));
             let thread = std::thread::Builder::new().name("tail".into());
-            let thread = thread.spawn(move || drop(sender.send(follow_one(setup, journal, output, &spool, &reader))));
+            let thread = thread.spawn(move || {
+                let report = match Tail::begin(setup, follower, journal, output, &spool) {
+                    Ok(tail) => tail.run(&reader),
+                    Err(error) => TailReport { error: Some(error), ..TailReport::default() },
+                };
+                drop(sender.send(report));
+            });
             threads.push((thread.map_err(failed)?, report));
         }
         Ok(Tails { stop: Some(stop), threads, sum: TailReport::default() })
-    }
-}
-
-fn follow_one(
-    setup: Setup,
-    journal: Option<(Journal, Saved)>,
-    output: Box<dyn Output>,
-    spool: &str,
-    stop: &PipeReader,
-) -> TailReport {
-    match Tail::begin(setup, journal, output, spool) {
-        Ok(tail) => tail.run(stop),
-        Err(error) => TailReport { error: Some(error), ..TailReport::default() },
     }
 }
 

@@ -104,7 +104,7 @@ impl Seen {
             return Detection::NeedMore;
         }
         let text = String::from_utf8_lossy(head);
-        cucumber_report(&text).unwrap_or_else(|| unknown(&text, head.len()))
+        cucumber_report(&text).or_else(|| upload(&text)).unwrap_or_else(|| unknown(&text, head.len()))
     }
 }
 
@@ -211,6 +211,18 @@ fn cucumber_report(text: &str) -> Option<Detection> {
     })
 }
 
+/// An upload to the results database over many lines: its keys come in any order.
+fn upload(text: &str) -> Option<Detection> {
+    let has = |key: &str| text.contains(key);
+    let is_one = text.trim_start().starts_with('{')
+        && has("\"configuration\"")
+        && (has("\"test_results\"") || has("\"commits\""));
+    is_one.then(|| Detection::Found {
+        format: Format::ResultsDb,
+        reason: "The input begins as an upload to WebKit's results database does.".to_owned(),
+    })
+}
+
 /// A line with the beginning of a report that is one document.
 fn document(line: &str, number: usize) -> Option<Detection> {
     // UTF-16: what matters here is ASCII.
@@ -230,13 +242,7 @@ fn document(line: &str, number: usize) -> Option<Detection> {
 /// A report that is one JSON document, known by its first key, wherever it begins.
 fn json_document(head: &[u8]) -> Option<Detection> {
     // The first key, what must be further on, and the format.
-    const BEGINNINGS: [(&str, &str, Format); 14] = [
-        ("version", "\"configuration\"", Format::ResultsDb),
-        ("suite", "\"configuration\"", Format::ResultsDb),
-        ("commits", "\"configuration\"", Format::ResultsDb),
-        ("timestamp", "\"configuration\"", Format::ResultsDb),
-        ("test_results", "\"results\"", Format::ResultsDb),
-        ("configuration", "\"architecture\"", Format::ResultsDb),
+    const BEGINNINGS: [(&str, &str, Format); 8] = [
         ("numFailedTestSuites", "", Format::Jest),
         ("numTotalTestSuites", "", Format::Vitest),
         ("generator", "\"suite\"", Format::RobotJson),

@@ -108,20 +108,28 @@ struct Reading {
 }
 
 impl Tail {
-    /// Begins where an earlier process left off, if a `journal` says so; without one, places are not kept. `spool` is the
-    /// name of this process's queue; what `saved` has in doubt is made again, and becomes the same entries.
+    /// Finds the files. What is written to them from now on is read, whatever their source begins with.
+    pub fn find(setup: &Setup, saved: Option<&Saved>) -> Follower {
+        let nothing = BTreeMap::new();
+        let files = saved.map_or(&nothing, |saved| &saved.files);
+        let at = saved.map_or(0, |saved| u64::try_from(saved.place.at).unwrap_or(0));
+        Follower::new(setup.spec.clone(), files, SystemTime::UNIX_EPOCH + Duration::from_nanos(at))
+    }
+
+    /// Begins with the files that [`Tail::find`] found, where an earlier process left off, if a `journal` says so; without
+    /// one, places are not kept. `spool` is the name of this process's queue; what `saved` has in doubt is made again, and
+    /// becomes the same entries.
     ///
     /// # Errors
     /// If the journal cannot be written, or the output takes no more.
     pub fn begin(
         setup: Setup,
+        follower: Follower,
         journal: Option<(Journal, Saved)>,
         output: Box<dyn Output>,
         spool: &str,
     ) -> Result<Self, TailError> {
         let (journal, saved) = journal.map_or_else(Default::default, |(journal, saved)| (Some(journal), saved));
-        let written = SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(saved.place.at).unwrap_or(0));
-        let follower = Follower::new(setup.spec.clone(), &saved.files, written);
         let stream = Stream::new(vec![
             (label::SERVICE_NAME, setup.project.clone()),
             (label::ENV, setup.env.clone()),

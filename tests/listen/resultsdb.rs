@@ -174,7 +174,8 @@ fn what_is_refused_is_refused_with_a_description_as_the_client_needs_it() {
 #[test]
 fn an_archive_is_kept_under_the_name_of_its_run() {
     let daemon = Daemon::start(&[]);
-    daemon.post("/api/upload", upload());
+    // The recorded archive names the recorded time.
+    daemon.post("/api/upload", recorded_upload());
     let archive = recorded("resultsdb_uploads").into_iter().find(|r| r.path() == "/api/upload/archive").unwrap();
     let reply = archive.send(&daemon);
     assert_eq!((reply.status, reply.body.as_str()), (200, "{\"status\":\"ok\"}"));

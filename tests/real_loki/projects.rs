@@ -24,6 +24,9 @@ pub(crate) struct Truth {
     pub(crate) flaky: u64,
     pub(crate) retries: u64,
     pub(crate) unfinished: u64,
+    /// Planned, and kept from running by what failed before.
+    #[serde(default)]
+    pub(crate) never_ran: u64,
     pub(crate) failing: BTreeSet<String>,
     #[serde(default)]
     pub(crate) errored_tests: BTreeSet<String>,
