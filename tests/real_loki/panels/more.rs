@@ -168,7 +168,8 @@ fn beside() -> Vec<Seeded> {
         measured(30, "cpu_percent", "m2", "7"),
         told(300, "m1", "p1", "info", ["100", "40", "0", "0"]),
         told(40, "m1", "p1", "warn", ["250", "3", "2", "1"]),
-        told(35, "m2", "p2", "info", ["30", "5", "0", "0"]),
+        // At the same moment, so that both are in one step of a graph.
+        told(40, "m2", "p2", "info", ["30", "5", "0", "0"]),
     ]
 }
 
