@@ -26,7 +26,7 @@ pub(crate) struct Truth {
     pub(crate) unfinished: u64,
     /// Planned, and kept from running by what failed before.
     #[serde(default)]
-    pub(crate) never_ran: u64,
+    pub(crate) kept_from_running: u64,
     pub(crate) failing: BTreeSet<String>,
     #[serde(default)]
     pub(crate) errored_tests: BTreeSet<String>,
