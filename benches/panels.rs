@@ -3,7 +3,8 @@
 //! `LOKI_BIN=… cargo bench --bench panels -- 100000` starts a Loki of one process with `loki/loki.yaml`, stores two years of
 //! runs with that many test results in it (with progress, and a month of logs and metrics), and asks every query of every
 //! dashboard as Grafana would: once over the range that the page opens with, once over a month, once over a year. It prints
-//! a table of bytes, lines and time. `LOKI_URL` in the environment: asks a Loki that has been filled already.
+//! a table of bytes, lines and time. `KEEP_LOKI=1` keeps that Loki, and `LOKI_URL` asks one that was filled so already, with the
+//! same number: only the run that is under way is told anew. `DASHBOARDS=runs,live` asks those only.
 
 #[path = "panels/history.rs"]
 mod history;
@@ -98,10 +99,14 @@ async fn table(url: &str, run: &str, test: &str, now_ms: i64) -> Vec<String> {
     let mut slow = Vec::new();
     let mut names: Vec<_> = std::fs::read_dir(panels::folder()).expect("the folder is there").flatten().collect();
     names.sort_by_key(std::fs::DirEntry::file_name);
+    let wanted = std::env::var("DASHBOARDS").unwrap_or_default();
     println!("| dashboard | panel | as it opens | a month | a year |\n| --- | --- | --- | --- | --- |");
     for name in names {
         let name = name.file_name().into_string().expect("a name in UTF-8");
         let name = name.trim_end_matches(".json");
+        if !wanted.is_empty() && !wanted.split(',').any(|one| one == name) {
+            continue;
+        }
         let dashboard = panels::load(name);
         let mut vars = panels::defaults(&dashboard);
         if name == "live" {
