@@ -266,13 +266,22 @@ def cell(look):
 AT = "at=`{{ unixEpochMillis __timestamp__ }}`"
 
 
+def in_time(field):
+    """Milliseconds as text become a time."""
+    return [{"id": "convertFieldType", "options": {"fields": {}, "conversions": [{"targetField": field, "destinationType": kind}]}}
+            for kind in ("number", "time")]
+
+
 def states_by(lane, *fields, at="at"):
-    """Transformations of log entries into a timeline for each value of `lane`; `at` is in milliseconds."""
+    """Transformations of log entries, of one query or several, into a timeline for each value of `lane`; `at` is in milliseconds.
+
+    Of several entries at one moment that of the later query stays.
+    """
     return [
         {"id": "extractFields", "options": {"source": "labels", "format": "auto", "replace": False}},
         {"id": "filterFieldsByName", "options": {"include": {"names": [lane, at, *fields]}}},
-        {"id": "convertFieldType", "options": {"fields": {}, "conversions": [{"targetField": at, "destinationType": "number"}]}},
-        {"id": "convertFieldType", "options": {"fields": {}, "conversions": [{"targetField": at, "destinationType": "time"}]}},
+        {"id": "merge", "options": {}},
+        *in_time(at),
         {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": at}]}},
         {"id": "partitionByValues", "options": {"fields": [lane]}},
         # Grafana 9.4 keeps the lane as a field.
@@ -321,6 +330,11 @@ def line_table(title, description, width, height, query, no_value, columns, grou
 
     `group` names the columns of which each combination becomes a row; the others need `agg`. `keep` is a condition: column, value.
     """
+    if not group:
+        # See AT: a table without rows is empty then, and says why.
+        columns = [{**c, "field": "at"} if c["field"] == "Time" else c for c in columns]
+        if any(c["field"] == "at" for c in columns):
+            query = {**query, "expr": f'{query["expr"]} | label_format {AT}'}
     fields = list(dict.fromkeys(c["field"] for c in columns))
     changes = [
         {"id": "extractFields", "options": {"source": "labels", "format": "auto", "replace": False}},
@@ -329,13 +343,15 @@ def line_table(title, description, width, height, query, no_value, columns, grou
         {"id": "filterFieldsByName", "options": {"include": {"names": fields}}},
     ]
     counted = ("count", "distinctCount")
-    names = dict.fromkeys(c["field"] for c in columns if c["number"] and c["agg"] not in counted and c["field"] != "Time")
+    names = dict.fromkeys(c["field"] for c in columns if c["number"] and c["agg"] not in counted and c["field"] not in ("Time", "at"))
     numbers = [{"targetField": name, "destinationType": "number"} for name in names]
     if numbers:
         # Grafana 9.4 fails on numbers that some rows lack.
         given = [f'{name}=`{{{{ or .{name} "{ABSENT.get(name, "0")}" }}}}`' for name in names]
         query = {**query, "expr": f'{query["expr"]} | label_format {", ".join(given)}'}
         changes.append({"id": "convertFieldType", "options": {"fields": {}, "conversions": numbers}})
+    if "at" in fields:
+        changes += in_time("at")
     made = {c["name"]: c["field"] if c["name"] in group or not group else f"{c['field']} ({c['agg']})" for c in columns}
     if group:
         operations = {name: {"aggregations": [], "operation": "groupby"} for name in group}

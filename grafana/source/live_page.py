@@ -16,8 +16,8 @@ SOME_BROKEN, SOME_WARN = steps(QUIET, 1, BROKEN), steps(QUIET, 1, WARN)
 
 
 def newest(name):
-    """A counter of each shard: of its end, or of its last report within an hour before the end of the time range."""
-    return f"({last(ENDS, name)} or {last(PROGRESS, name, '1h')})"
+    """A counter of each shard: of its end, or of its last report in the time range."""
+    return f"({last(ENDS, name)} or {last(PROGRESS, name)})"
 
 
 def total(name):
@@ -44,21 +44,22 @@ STATES = {
     4: ("… silent, not ended", WARN),
 }
 
-# A value for each run, which is named by its id; more of them are too small to read, and are in the table side by side.
-EACH_ROW = {"calcs": ["lastNotNull"], "fields": "", "values": True, "limit": 6}
+# A value for each run, which is named by its id, the newest first; more of them are too small to read, and are in the table side by side.
+EACH_ROW = {"calcs": ["lastNotNull"], "fields": "", "values": True, "limit": 3}
+NEWEST_FIRST = [{"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "run_id", "desc": True}]}}]
 HEAD = [
     panel("stat", "State", "Is it still running? Silent: not ended, and no report for two minutes (machine down, testwire killed, or Loki "
-          "not reachable from there). One value for each run that the filters let through, at most 6; all are in the table side by side.", 5, 5, [instant("A", STATE)],
+          "not reachable from there). One value for each run that the filters let through, the newest 3; all are in the table side by side.", 5, 5, [instant("A", STATE)],
           "No such run here", "none",
           defaults={"mappings": mapping(STATES), "thresholds": steps(QUIET), "color": {"mode": "thresholds"}},
           options={"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "horizontal",
-                   "textMode": "value_and_name", "wideLayout": True, "reduceOptions": EACH_ROW}),
-    panel("bargauge", "Progress", "How far is it? Tests with a result, as a share of those planned; one bar for each run, at most 6.", 8, 5,
+                   "textMode": "value_and_name", "wideLayout": True, "reduceOptions": EACH_ROW}, transformations=NEWEST_FIRST),
+    panel("bargauge", "Progress", "How far is it? Tests with a result, as a share of those planned; one bar for each run, the newest 3.", 8, 5,
           [instant("A", f"{of_run('done')} / ({of_run('planned')} > 0)")],
           "Nothing planned yet: the runner has not said how many tests there are.", "percentunit",
           defaults={"min": 0, "max": 1, "color": {"mode": "continuous-BlPu"}},
           options={"displayMode": "lcd", "orientation": "horizontal", "showUnfilled": True, "minVizHeight": 10, "minVizWidth": 0,
-                   "valueMode": "text", "reduceOptions": EACH_ROW}),
+                   "valueMode": "text", "reduceOptions": EACH_ROW}, transformations=NEWEST_FIRST),
     stat("Done of planned", "Tests with a result, and tests that the runner has announced.", 4,
          [instant("A", total("done"), "done"), instant("B", total("planned"), "planned")], NO_RUN, height=5, text="value_and_name"),
     stat("Time", "How long has it been running, as of its last report, and how long will it still take? The estimate comes from the "
@@ -132,23 +133,27 @@ COURSE = graph(
 
 # What a worker did: a start opens a block, and the end, set back to just after the start, names and colours it. Never beyond the
 # end, so that of two tests the later one stays the last.
+LANE = 'lane=`{{ or .worker .suite "the run" }}`'
 BLOCKS = (
-    f'{TESTS}{RUN} | hung!="true" | label_format lane=`{{{{ or .worker .suite "the run" }}}}`, '
+    f'{TESTS}{RUN} | hung!="true" | label_format {LANE}, '
     "begun=`{{ if eq .status \"started\" }}{{ unixEpochMillis __timestamp__ }}{{ else }}{{ int (addf (subf (float64 (unixEpochMillis "
     "__timestamp__)) (float64 .duration_ms)) (minf 10 (divf (float64 .duration_ms) 2))) }}{{ end }}`, "
     'block=`{{ if eq .status "started" }}▶{{ else if eq .status "passed" }}✓{{ else if eq .status "failed" }}✗'
     '{{ else if eq .status "errored" }}!{{ else if eq .status "retried" }}↻{{ else if eq .status "unfinished" }}?{{ else }}–{{ end }} {{ .test }}`'
     " | keep lane, begun, block | line_format ``")
-SIGNS = {"▶": CALM, "✓": PASSED, "✗": BROKEN, "!": "dark-red", "↻": "yellow", "?": WARN, "–": "#8e8e8e"}
+# Until the next one, the worker has nothing to do.
+IDLE = (f"{select('test', 'status!=' + chr(34) + 'started' + chr(34))}{RUN} | label_format {LANE}, "
+        "begun=`{{ unixEpochMillis __timestamp__ }}`, block=`·` | keep lane, begun, block | line_format ``")
+SIGNS = {"·": "transparent", "▶": CALM, "✓": PASSED, "✗": BROKEN, "!": "dark-red", "↻": "yellow", "?": WARN, "–": "#8e8e8e"}
 WORKERS = panel(
     "state-timeline", "Workers", "Who did what, and when? A row for each worker, or suite where the runner names no workers, with the newest 500 "
     "tests: ▶ runs, ✓ passed, ✗ failed, ! errored, ↻ retried, ? unfinished, – skipped or other. Point at a block for the test's name.", 24, 8,
-    [lines("A", BLOCKS)], "No test has started in this range. Widen it, or pick a run on the dashboard runs.", "string",
+    [lines("A", IDLE), lines("B", BLOCKS)], "No test has started in this range. Widen it, or pick a run on the dashboard runs.", "string",
     defaults={
         "custom": {"fillOpacity": 75, "lineWidth": 1}, "color": {"mode": "thresholds"}, "thresholds": steps(QUIET),
         "displayName": "${__series.name}",
         "mappings": [{"type": "regex", "options": {"pattern": f"\\{sign}.*" if sign in "?" else f"{sign}.*",
-                                                   "result": {"color": color, "index": i}}} for i, (sign, color) in enumerate(SIGNS.items())],
+                                                   "result": {"color": color, "index": i, **({"text": " "} if sign == "·" else {})}}} for i, (sign, color) in enumerate(SIGNS.items())],
     },
     options={"mergeValues": False, "showValue": "auto", "alignValue": "left", "rowHeight": 0.85,
              "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False}, "tooltip": {"mode": "single", "sort": "none"}},
