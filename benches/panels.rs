@@ -3,8 +3,8 @@
 //! `LOKI_BIN=… cargo bench --bench panels -- 100000` starts a Loki of one process with `loki/loki.yaml`, stores two years of
 //! runs with that many test results in it (with progress, and a month of logs and metrics), and asks every query of every
 //! dashboard as Grafana would: once over the range that the page opens with, once over a month, once over a year. It prints
-//! a table of bytes, lines and time. `KEEP_LOKI=1` keeps that Loki, and `LOKI_URL` asks one that was filled so already, with the
-//! same number: only the run that is under way is told anew. `DASHBOARDS=runs,live` asks those only.
+//! a table of bytes, lines and time. `LOKI_URL` asks a Loki that runs: with `FILL_LOKI=1` it is filled first, else it was, with the
+//! same number, and only the run that is under way is told anew. `DASHBOARDS=runs,live` asks those only.
 
 #[path = "panels/history.rs"]
 mod history;
@@ -160,14 +160,9 @@ fn main() {
     runtime.block_on(async {
         let server = if given.is_none() { Some(server::Server::start().await) } else { None };
         let url = given.unwrap_or_else(|| server.as_ref().map(|s| s.url.clone()).unwrap_or_default());
-        let stored = history::store(&url, results, server.is_some()).await;
+        let stored = history::store(&url, results, server.is_some() || std::env::var_os("FILL_LOKI").is_some()).await;
         println!("{results} test results, {} entries, {:.0} MB; {}", stored.entries, stored.bytes as f64 / 1e6, url);
         let slow = table(&url, &stored.live_run, &stored.a_test, stored.now_ms).await;
         println!("\ntoo slow as they open: {}", if slow.is_empty() { "none".into() } else { slow.join("; ") });
-        if let (Some(server), Some(_)) = (server, std::env::var_os("KEEP_LOKI")) {
-            println!("Loki stays at {url} until this process is killed");
-            tokio::time::sleep(Duration::from_secs(3600)).await;
-            drop(server);
-        }
     });
 }

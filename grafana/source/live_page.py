@@ -41,7 +41,7 @@ STATE = " or ".join([f"(0 * {ALIVE})", state(3, ended("aborted")), state(2, ende
                      state(4, PROGRESS)])
 STATES = {
     0: ("▶ running", CALM), 1: ("✓ passed", PASSED), 2: ("✗ failed", BROKEN), 3: ("■ aborted", WARN),
-    4: ("… silent, not ended", WARN),
+    4: ("… silent", WARN),
 }
 
 # A value for each run, which is named by its id, the newest first; more of them are too small to read, and are in the table side by side.
@@ -53,7 +53,8 @@ HEAD = [
           "No such run here", "none",
           defaults={"mappings": mapping(STATES), "thresholds": steps(QUIET), "color": {"mode": "thresholds"}},
           options={"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "horizontal",
-                   "textMode": "value_and_name", "wideLayout": True, "reduceOptions": EACH_ROW}, transformations=NEWEST_FIRST),
+                   "textMode": "value_and_name", "wideLayout": True, "text": {"titleSize": 12, "valueSize": 18}, "reduceOptions": EACH_ROW},
+          transformations=NEWEST_FIRST),
     panel("bargauge", "Progress", "How far is it? Tests with a result, as a share of those planned; one bar for each run, the newest 3.", 8, 5,
           [instant("A", f"{of_run('done')} / ({of_run('planned')} > 0)")],
           "Nothing planned yet: the runner has not said how many tests there are.", "percentunit",
