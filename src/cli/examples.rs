@@ -1,7 +1,8 @@
 //! Examples below each help.
 
 /// Below the short help of commands that have a longer one.
-pub(super) const MORE: &str = "Settings (below Options) can also be set as TESTWIRE_<NAME> or in testwire.toml.\nExamples: --help";
+pub(super) const MORE: &str =
+    "Settings (below Options) can also be set as TESTWIRE_<NAME> or in testwire.toml.\nExamples: --help";
 
 pub(super) const TOP: &str = "\
 Examples:
