@@ -266,7 +266,7 @@ fn measure(encoder: &mut Encoder, from: i64, to: i64) {
             for stream in [&cpu, &memory] {
                 encoder.entry(stream, &Entry { time, seq: seq as u64, line: &format!("{value} %"), metadata: &pairs });
             }
-            let process = format!("listen-{host}-{}", minute / 1440);
+            let process = format!("listen-{host}-{}", (from + minute * 60 * SECOND) / DAY);
             let (pushed, names) = ((minute % 1440 * 600).to_string(), meta::health::ALL);
             let own_pairs: Vec<(&str, &str)> =
                 [(meta::LEVEL, "info"), (meta::HOST, host), (names[0], process.as_str())]
@@ -313,8 +313,11 @@ pub(crate) async fn store(url: &str, results: u64, push: bool) -> Stored {
         }
     }
     pusher.dry = !push;
-    measure(&mut encoder, now - MONTH, now);
-    pusher.take(encoder.take()).await;
+    // By the day, as Loki takes only so much at once.
+    for day in 0..MONTH / DAY {
+        measure(&mut encoder, now - MONTH + day * DAY, now - MONTH + (day + 1) * DAY);
+        pusher.take(encoder.take()).await;
+    }
     pusher.push(0).await;
     let live_run = format!("run-{:06}", runs - 1);
     Stored { entries: pusher.entries, bytes: pusher.bytes, live_run, a_test: name(17), now_ms: now / 1_000_000 }
