@@ -284,10 +284,12 @@ impl Normalizer {
                 if let Some(total) = planned.total {
                     self.tests.plan_total(total);
                 }
+                let known = self.tests.known();
                 for id in &planned.tests {
                     let key = test_key(id);
                     self.tests.plan(key, id, self.changes.expected(key));
                 }
+                self.tests.announced(known, self.verdict.started);
             }
             Fact::RunFinished(run) => self.run_finished(run),
             Fact::SuiteStarted(suite) => self.suite_started(suite, time, out),

@@ -139,6 +139,9 @@ pub(super) struct Tests {
     working: u64,
     #[serde(default)]
     plan: Plan,
+    /// Announcements that named tests which were not named before.
+    #[serde(default)]
+    announcements: u32,
 }
 
 /// How much the announcements say of what is to come.
@@ -400,6 +403,20 @@ impl Tests {
         self.counters.unfinished += counters.running.saturating_sub(running);
         self.counters.running = running;
         self.known = counters.planned;
+    }
+
+    /// Tests were announced by name; `known` were known before, and so many runners have begun. Several that each name their
+    /// own may not be all there will be. Workers of one runner all name the same.
+    pub(super) fn announced(&mut self, known: u64, runners: u64) {
+        self.announcements += u32::from(self.known > known);
+        if self.announcements > 1 && runners > 1 && self.plan == Plan::Whole {
+            self.plan = Plan::InParts;
+        }
+    }
+
+    /// Distinct tests that were announced by name or seen.
+    pub(super) fn known(&self) -> u64 {
+        self.known
     }
 
     /// What was announced by name is all, though parts of it may be announced by themselves.
