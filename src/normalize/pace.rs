@@ -9,7 +9,8 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::Normalizer;
-use super::tests::{Open, Plan};
+use super::open::Open;
+use super::tests::Plan;
 use crate::event::Timestamp;
 use crate::history::past::TestKeys;
 
@@ -127,7 +128,12 @@ impl Pace {
         let micros = |seconds: f64| Reverse((seconds.max(0.0) * 1e6) as u64);
         let mut free: BinaryHeap<Reverse<u64>> =
             work.running.iter().map(|(usual, age)| micros(usual * slowness - age)).collect();
-        let idle = self.workers(work, now).saturating_sub(free.len());
+        let workers = self.workers(work, now);
+        // Where more seem to run than there are workers, some have ended, which is not told yet.
+        while free.len() > workers && free.peek() == Some(&micros(0.0)) {
+            free.pop();
+        }
+        let idle = workers.saturating_sub(free.len());
         // One that has ended just now will begin the next test in a moment.
         let rest = |ended: &Timestamp| micros(between - now.since(*ended).as_secs_f64());
         free.extend((0..idle).map(|at| self.free.iter().rev().nth(at).map_or(Reverse(0), rest)));
