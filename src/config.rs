@@ -15,6 +15,7 @@ use crate::exit::Failure;
 use crate::loki::push::Secret;
 use crate::loki::tls::Tls;
 
+pub mod batch;
 pub mod choice;
 pub mod ci;
 pub mod error;
@@ -29,6 +30,7 @@ pub mod testruns;
 pub mod value;
 pub mod zone;
 
+pub use batch::Batch;
 pub use choice::{LogLevel, Output, Progress};
 pub use error::{ConfigError, Origin};
 pub use file::File;

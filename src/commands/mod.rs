@@ -13,6 +13,7 @@ pub mod health;
 mod history;
 pub mod import;
 pub mod listen;
+mod outcome;
 pub mod pipe;
 mod pulse;
 pub mod run;
