@@ -36,7 +36,7 @@ HEAD = [
          color=SOME_WARN),
     stat("Fixed", "How many tests passed that failed in the run before?", 4, [instant("A", total("fixed"))], NO_RUN_ENDED,
          color=SOME_FIXED),
-    stat("Known", "How many failures match a pattern of --known-failures?", 4, [instant("A", total("known"))], NO_RUN_ENDED),
+    stat("Known", "How many failures match a pattern of --known-failures, or were expected by an upload to resultsdb?", 4, [instant("A", total("known"))], NO_RUN_ENDED),
 ]
 
 CLUSTERS = line_table(

@@ -45,6 +45,12 @@ fn an_upload_counts_as_the_database_counts_and_its_answer_is_the_databases() {
     assert_eq!(text(unexpected[0], "test"), "http/tests/crash.html");
     let expected = ended.find(&[("test", "fast/canvas/b.html?variant=1#x"), ("status", "xfailed")]);
     assert_eq!((text(expected[0], "message"), text(expected[0], "duration_ms")), ("IMAGE TEXT (expected FAIL)", "9"));
+    let known = ended.find(&[("kind", "test"), ("known", "true")]);
+    assert!(
+        known.iter().all(|entry| entry["labels"]["status"] == "xfailed"),
+        "what was expected is known, and no more"
+    );
+    assert_eq!((known.len(), text(end, "known")), (2, "2"));
     assert_eq!((text(end, "commit"), text(end, "branch")), ("75eaef1c9242f92a8d7694e8ccd310f69cf9683b", "main"));
     assert_eq!(
         (text(end, "attr_platform"), text(end, "attr_version_name"), text(end, "host")),
