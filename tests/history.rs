@@ -270,6 +270,24 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_of_all_workers_is_no_time_between_two_tests() {
+        let (mut run, mut sink) = (normalizer(past_of(&[10.0; 8])), Sink::default());
+        for (first, second) in [(0, 0.0), (2, 10.0), (4, 40.0)] {
+            for fact in [started(first), started(first + 1)] {
+                run.event(&Event { time: None, fact }, at(second), &mut sink);
+            }
+            if first < 4 {
+                for fact in [ended(first), ended(first + 1)] {
+                    run.event(&Event { time: None, fact }, at(second + 10.0), &mut sink);
+                }
+            }
+        }
+        run.tick(at(41.0), &mut sink);
+        let left = run.progress(at(41.0)).eta.unwrap();
+        assert!(left.abs_diff(Duration::from_secs(19)) < Duration::from_secs(1), "the runner waited once: {left:?}");
+    }
+
+    #[test]
     fn what_the_runner_does_after_its_last_test_is_kept_and_counts_as_left_the_next_time() {
         let kept = Arc::default();
         let mut run = Normalizer::new(RunInfo { run_id: "before".into(), ..RunInfo::default() });

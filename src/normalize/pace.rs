@@ -73,6 +73,10 @@ impl Pace {
             self.held[self.working] += time.since(self.changed).as_secs_f64();
         }
         self.changed = self.changed.max(time);
+        if self.working == 0 && self.seen(time) > 1 {
+            // All workers had nothing to do at once, so the runner was busy: Go builds its next package, for example.
+            self.free.clear();
+        }
         for _ in self.working..working {
             // The last one to end is the likeliest to go on.
             let Some(ended) = self.free.pop() else { continue };
@@ -93,7 +97,8 @@ impl Pace {
     /// Tests that run at a time, when there are enough: as many as were seen often, but no more than did the work. Go tells of
     /// some ends late, so that more tests seem to run.
     fn workers(&self, work: &Work, now: Timestamp) -> usize {
-        let ages: f64 = work.running.iter().map(|(_, age)| age).sum();
+        // One that is long overdue may have ended.
+        let ages: f64 = work.running.iter().map(|(usual, age)| age.min(2.0 * usual)).sum();
         let elapsed = self.began.map_or(0.0, |began| now.since(began).as_secs_f64());
         // Each of them is in a test or between two of them.
         let busy = if elapsed > 0.0 { (self.took + ages + self.between) / elapsed } else { 1.0 };
@@ -167,16 +172,18 @@ impl Normalizer {
     fn work(&mut self, now: Timestamp) -> Work {
         let unknown = self.changes.median().unwrap_or_default();
         let seconds = |expected: Option<Duration>| expected.unwrap_or(unknown).as_secs_f64();
-        let mut work = Work::default();
+        let (mut work, mut paused) = (Work::default(), Vec::new());
         let is_whole = |test: u64, open: &Open| open.has_parts || self.changes.has_parts(test);
         for (test, open) in self.tests.open().filter(|(test, open)| !is_whole(*test, open)) {
             let (usual, age) = (seconds(self.changes.expected(test)), open.age(now).as_secs_f64());
             if open.is_paused() {
-                work.queue.push((usual - age).max(0.0));
+                paused.push((open.started, (usual - age).max(0.0)));
             } else {
                 work.running.push((usual, age));
             }
         }
+        paused.sort_unstable_by_key(|(started, _)| *started);
+        work.queue.extend(paused.iter().map(|(_, left)| left));
         let mut planned: Vec<_> = self.tests.planned().collect();
         planned.sort_unstable_by_key(|(order, ..)| *order);
         work.queue.extend(planned.iter().map(|(.., expected)| seconds(*expected)));
