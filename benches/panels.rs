@@ -3,7 +3,8 @@
 //! `LOKI_BIN=… cargo bench --bench panels -- 100000` starts a Loki of one process with `loki/loki.yaml`, stores two years of
 //! runs with that many test results in it (with progress, and a month of logs and metrics), and asks every query of every
 //! dashboard as Grafana would: once over the range that the page opens with, once over a month, once over a year. It prints
-//! a table of bytes, lines and time. `LOKI_URL` in the environment: asks a Loki that has been filled already.
+//! a table of bytes, lines and time. `LOKI_URL` asks a Loki that runs: with `FILL_LOKI=1` it is filled first, else it was, with the
+//! same number, and only the run that is under way is told anew. `DASHBOARDS=runs,live` asks those only.
 
 #[path = "panels/history.rs"]
 mod history;
@@ -98,10 +99,14 @@ async fn table(url: &str, run: &str, test: &str, now_ms: i64) -> Vec<String> {
     let mut slow = Vec::new();
     let mut names: Vec<_> = std::fs::read_dir(panels::folder()).expect("the folder is there").flatten().collect();
     names.sort_by_key(std::fs::DirEntry::file_name);
+    let wanted = std::env::var("DASHBOARDS").unwrap_or_default();
     println!("| dashboard | panel | as it opens | a month | a year |\n| --- | --- | --- | --- | --- |");
     for name in names {
         let name = name.file_name().into_string().expect("a name in UTF-8");
         let name = name.trim_end_matches(".json");
+        if !wanted.is_empty() && !wanted.split(',').any(|one| one == name) {
+            continue;
+        }
         let dashboard = panels::load(name);
         let mut vars = panels::defaults(&dashboard);
         if name == "live" {
@@ -155,14 +160,9 @@ fn main() {
     runtime.block_on(async {
         let server = if given.is_none() { Some(server::Server::start().await) } else { None };
         let url = given.unwrap_or_else(|| server.as_ref().map(|s| s.url.clone()).unwrap_or_default());
-        let stored = history::store(&url, results, server.is_some()).await;
+        let stored = history::store(&url, results, server.is_some() || std::env::var_os("FILL_LOKI").is_some()).await;
         println!("{results} test results, {} entries, {:.0} MB; {}", stored.entries, stored.bytes as f64 / 1e6, url);
         let slow = table(&url, &stored.live_run, &stored.a_test, stored.now_ms).await;
         println!("\ntoo slow as they open: {}", if slow.is_empty() { "none".into() } else { slow.join("; ") });
-        if let (Some(server), Some(_)) = (server, std::env::var_os("KEEP_LOKI")) {
-            println!("Loki stays at {url} until this process is killed");
-            tokio::time::sleep(Duration::from_secs(3600)).await;
-            drop(server);
-        }
     });
 }

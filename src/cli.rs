@@ -19,7 +19,7 @@ mod typed;
 
 use batch::BatchArgs;
 pub use dashboards::Dashboards;
-pub use invocation::{Batch, Invocation};
+pub use invocation::Invocation;
 use tail::{Further, TailArgs};
 use typed::ListenTyped;
 
@@ -39,8 +39,8 @@ struct Cli {
 enum Command {
     /// Run a test command; ship its tests and logs live
     ///
-    /// Finds out the runner (Robot Framework, pytest, go test), adds its listener, and ships tests, logs and progress while
-    /// it runs. With any other command every line of output becomes a log entry and the exit code the run's result. Output,
+    /// Finds out the runner (Robot Framework, pytest, unittest, go test, cargo, Jest, Vitest, Mocha, Playwright, node --test,
+    /// Cucumber, prove, ctest, Maven, Gradle), adds what makes it speak, and ships tests, logs and progress while it runs. With any other command every line of output becomes a log entry and the exit code the run's result. Output,
     /// signals and the exit code are the command's own; what testwire says goes to stderr.
     #[command(after_long_help = examples::RUN, after_help = examples::MORE)]
     Run {
@@ -212,6 +212,13 @@ enum Command {
         #[command(flatten)]
         typed: Typed,
     },
+    /// Write a testwire.toml with every setting, explained
+    #[command(after_help = examples::INIT)]
+    Init {
+        /// The file
+        #[arg(value_name = "FILE", default_value = "testwire.toml")]
+        file: PathBuf,
+    },
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
@@ -307,6 +314,7 @@ where
         }
         Command::Flush { typed } => Invocation::Flush { settings: load(&typed)? },
         Command::Status { json, typed } => Invocation::Status { settings: load(&typed)?, json },
+        Command::Init { file } => Invocation::Init { file },
         Command::Completions { shell } => Invocation::Completions { shell },
     })
 }

@@ -15,6 +15,7 @@ use crate::exit::Failure;
 use crate::loki::push::Secret;
 use crate::loki::tls::Tls;
 
+pub mod batch;
 pub mod choice;
 pub mod ci;
 pub mod error;
@@ -25,16 +26,19 @@ mod resolve;
 pub mod secret;
 pub mod setting;
 pub mod tail;
+mod template;
 pub mod testruns;
 pub mod value;
 pub mod zone;
 
+pub use batch::Batch;
 pub use choice::{LogLevel, Output, Progress};
 pub use error::{ConfigError, Origin};
 pub use file::File;
 pub use place::Place;
 pub use secret::Auth;
 pub use tail::{Begin, Encoding, Multiline, TailSource};
+pub use template::template;
 pub use testruns::Testruns;
 pub use value::{Attribute, BaseUrl, Bytes, Name, Tenant};
 pub use zone::Zone;

@@ -33,18 +33,7 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
             serve(&settings, commands::run::run(&settings, &command, !no_inject, &tails))
         }
         Invocation::Batch { settings, batch } => {
-            let options = commands::batch::Options {
-                files: batch.files,
-                workers: batch.workers,
-                user: batch.user,
-                retry: batch.retry,
-                timeout: batch.timeout,
-                memory: batch.memory,
-                fail_fast: batch.fail_fast,
-                command: batch.command,
-                resume: batch.resume,
-            };
-            serve(&settings, async { commands::batch::batch(&settings, &options).await })
+            serve(&settings, async { commands::batch::batch(&settings, &batch).await })
         }
         Invocation::BatchGuard { mark } => commands::batch::guard::guard(&mark).map(|()| Exit::Ok.into()),
         Invocation::Pipe { settings, format, tee, no_fail, explain } => {
@@ -83,6 +72,7 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         }
         Invocation::Status { settings, json } => commands::status::status(&settings, json).map(ExitCode::from),
         Invocation::Dashboards(command) => dashboards(command),
+        Invocation::Init { file } => commands::init::init(&file),
         Invocation::Completions { shell } => Ok(print(&cli::completions(shell))),
     }
 }

@@ -165,7 +165,7 @@ fn a_file_that_passes_when_it_is_run_again_is_flaky_and_one_that_does_not_has_fa
 #[test]
 fn fail_fast_stops_what_runs_and_starts_nothing_more() {
     let place = Place::new();
-    place.script("bad", "until test -e long.pid; do sleep 0.05; done; exit 1");
+    place.script("bad", "until test -s long.pid; do sleep 0.05; done; exit 1");
     place.script("long", "echo $$ > long.pid; exec sleep 600");
     place.script("never", "touch ran");
     let done = run(&mut place.batch(&["--fail-fast", "--workers", "2", "bad", "long", "never"]), b"");
@@ -176,6 +176,19 @@ fn fail_fast_stops_what_runs_and_starts_nothing_more() {
     assert_eq!(end(&done)["labels"]["status"], "failed");
     assert_eq!(place.states()["never"], ["created"]);
     assert!(end(&done)["line"].as_str().unwrap().contains("never ran: 1\n  never"), "{}", end(&done)["line"]);
+}
+
+#[test]
+fn what_a_file_left_running_costs_the_batch_nothing_and_ends_with_it() {
+    let place = Place::new();
+    place.script(
+        "leaves",
+        "setsid sh -c 'echo $$ > left.pid; while :; do echo again; sleep 0.1; done' & until test -s left.pid; do sleep 0.05; done",
+    );
+    let done = run(&mut place.batch(&["--workers", "1", "leaves"]), b"");
+    assert_eq!(done.code, 0, "{}", done.err());
+    assert_eq!(counters(&done), counts(&[("planned", 1), ("done", 1), ("passed", 1)]));
+    wait_until_gone(&place, &["left.pid"]);
 }
 
 #[test]

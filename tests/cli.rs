@@ -11,7 +11,6 @@ mod fake_loki;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
@@ -69,9 +68,7 @@ fn assert_fails(done: &Done, code: i32, texts: &[&str]) {
 }
 
 /// An address at which nothing listens.
-fn nowhere() -> String {
-    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
-}
+const NOWHERE: &str = "http://127.0.0.1:1";
 
 #[test]
 fn a_wrong_command_line_is_a_usage_error_that_says_what_would_be_right() {
@@ -129,28 +126,26 @@ fn an_unknown_runner_is_a_plain_command() {
 
 #[test]
 fn without_loki_run_ends_with_the_command_s_code_and_says_how_many_entries_wait() {
-    let url = nowhere();
     for code in ["0", "3"] {
         let typed =
-            ["run", "--loki-url", &url, "--drain-timeout", "300ms", "--", "sh", "-c", "echo out; exit $0", code];
+            ["run", "--loki-url", NOWHERE, "--drain-timeout", "300ms", "--", "sh", "-c", "echo out; exit $0", code];
         let done = testwire(&typed, "");
         assert_eq!((done.code.to_string().as_str(), done.out().as_str()), (code, "out\n"), "{}", done.err());
         assert!(done.err().contains("0 of 5 entries in Loki"), "{}", done.err());
-        assert!(done.err().contains("5 entries") && done.err().contains(&url), "{}", done.err());
+        assert!(done.err().contains("5 entries") && done.err().contains(NOWHERE), "{}", done.err());
         assert!(done.err().contains("Connection refused"), "{}", done.err());
     }
 }
 
 #[test]
 fn without_loki_pipe_ends_with_a_code_of_its_own() {
-    let url = nowhere();
     let passed = EVENTS.replace("failed", "passed");
     let pipe = |more: &[&str], input: &str| {
-        testwire(&[&["pipe", "--loki-url", &url, "--drain-timeout", "300ms"], more].concat(), input)
+        testwire(&[&["pipe", "--loki-url", NOWHERE, "--drain-timeout", "300ms"], more].concat(), input)
     };
-    assert_fails(&pipe(&[], &passed), 5, &["entries", &url, "Connection refused"]);
-    assert_fails(&pipe(&[], EVENTS), 1, &["entries", &url]);
-    assert_fails(&pipe(&["--no-fail"], EVENTS), 5, &["entries", &url]);
+    assert_fails(&pipe(&[], &passed), 5, &["entries", NOWHERE, "Connection refused"]);
+    assert_fails(&pipe(&[], EVENTS), 1, &["entries", NOWHERE]);
+    assert_fails(&pipe(&["--no-fail"], EVENTS), 5, &["entries", NOWHERE]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,7 +386,7 @@ impl Piping {
 fn ctrl_c_ends_the_run_of_a_pipe_and_a_second_one_the_wait_for_loki() {
     for (more, code) in [(&[][..], 1), (&["--no-fail"], 5)] {
         let begun = Instant::now();
-        let piping = Piping::start(&nowhere(), more);
+        let piping = Piping::start(NOWHERE, more);
         piping.process.signal("INT");
         piping.wait_until_it_says("Ctrl-C: no longer");
         piping.process.signal("INT");
@@ -425,8 +420,7 @@ async fn ctrl_c_once_ends_the_run_of_a_pipe_and_what_came_before_is_delivered() 
 #[test]
 fn ctrl_c_ends_the_wait_for_loki_after_a_command_and_its_code_stays() {
     let scratch = Scratch::new();
-    let url = nowhere();
-    let typed = ["run", "--loki-url", &url, "--drain-timeout", "60s", "--", "sh", "-c", "echo over; exit 4"];
+    let typed = ["run", "--loki-url", NOWHERE, "--drain-timeout", "60s", "--", "sh", "-c", "echo over; exit 4"];
     let mut command = scratch.testwire(typed);
     let file = scratch.work().join("stderr");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&file).unwrap());
@@ -448,6 +442,31 @@ fn a_command_s_leftover_process_that_holds_its_output_does_not_hold_testwire() {
     assert_eq!((done.code, done.out().as_str()), (0, "over\n"));
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     kill(text_of(&scratch.work().join("left")).trim().parse().unwrap(), "KILL");
+}
+
+#[test]
+fn a_command_s_leftover_process_that_goes_on_writing_is_not_listened_to_for_ever() {
+    let scratch = Scratch::new();
+    let script = "sh -c 'echo $$ >left; while :; do echo again; sleep 0.1; done' & until test -s left; do sleep 0.1; done; exit 3";
+    let done = run(&mut scratch.testwire(["run", "--output", "none", "--", "sh", "-c", script]), b"");
+    kill(text_of(&scratch.work().join("left")).trim().parse().unwrap(), "KILL");
+    assert_eq!(done.code, 3, "{}", done.err());
+}
+
+#[test]
+fn a_file_of_settings_to_begin_with_is_written_once() {
+    let scratch = Scratch::new();
+    let done = run(&mut scratch.testwire(["init"]), b"");
+    assert_eq!((done.code, done.err().as_str()), (0, ""));
+    let text = fs::read_to_string(scratch.work().join("testwire.toml")).unwrap();
+    assert!(text.contains("\n#loki-url = \"http://127.0.0.1:3100\"\n"), "{text}");
+    fs::write(scratch.work().join("testwire.toml"), "env = \"mine\"\n").unwrap();
+    assert_fails(
+        &run(&mut scratch.testwire(["init"]), b""),
+        2,
+        &["cannot write testwire.toml", "testwire init other.toml"],
+    );
+    assert_eq!(fs::read_to_string(scratch.work().join("testwire.toml")).unwrap(), "env = \"mine\"\n");
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod tests {
     use std::time::Duration;
 
     use testwire::event::{
-        Event, Fact, LogLine, Planned, Source, Status, TestFinished, TestRef, TestStarted, Timestamp,
+        Event, Fact, LogLine, Planned, RunStarted, Source, Status, TestFinished, TestRef, TestStarted, Timestamp,
     };
     use testwire::history::memory::{Memory, Observed, Opening};
     use testwire::history::past::{Past, RUN_END, test_key};
@@ -252,6 +252,21 @@ mod tests {
         run.tick(at(6.0), &mut sink);
         let left = run.progress(at(6.0)).eta.unwrap();
         assert!(left.abs_diff(Duration::from_secs(15)) < Duration::from_millis(500), "{left:?}");
+    }
+
+    #[test]
+    fn where_runners_begin_one_by_one_those_to_come_count_by_an_earlier_run() {
+        let (mut run, mut sink) = (normalizer(past_of(&[10.0; 6])), Sink::default());
+        let planned = |tests: std::ops::Range<usize>| {
+            Fact::Planned(Planned { total: None, tests: tests.map(|i| i.to_string().into()).collect() })
+        };
+        let begun = || Fact::RunStarted(RunStarted::default());
+        for fact in [begun(), planned(0..2), begun(), planned(2..4), started(0), started(2)] {
+            run.event(&Event { time: None, fact }, at(0.0), &mut sink);
+        }
+        run.tick(at(5.0), &mut sink);
+        let left = run.progress(at(5.0)).eta.unwrap();
+        assert!(left.abs_diff(Duration::from_secs(25)) < Duration::from_secs(1), "six on two workers: {left:?}");
     }
 
     #[test]

@@ -3,12 +3,13 @@
 from kit import (
     BROKEN, CHANGES, CHOSEN, ENDED, FAILING, MEANING, MEANWHILE, PASSED, QUIET, RUN_OF_ROW, STATUSES, TEST_OF_ROW, TEST_PATTERN, WARN,
     choice_variable, column, common_variables, dashboard, fixed, graph, hidden, instant, last, line_table, lines, links_of_test,
-    logs, over_time, override_query, page, seen, select, stat, status, steps, text_variable,
+    logs, matches, over_time, override_query, page, seen, select, stat, status, steps, text_variable,
 )
 
-RUN = ' | run_id=~"$run_id"'
+RUN = matches("run_id", "$run_id")
 ENDS = select("run", status(ENDED)) + RUN
-FAILED = (select("test", status(FAILING)) + RUN + ' | signature=~"$signature" | change=~"$change" | test=~`$test` | tags=~`.*($tag).*`')
+FAILED = (select("test", status(FAILING)) + RUN + matches("signature", "$signature") + matches("change", "$change") + matches("test", "$test")
+          + matches("tags", ".*($tag).*"))
 NONE = "No failure in this range that the filters let through. Widen the range, or loosen the filters."
 NO_RUN_ENDED = "No run ended in this range. Widen it, or choose other projects."
 SOME_BROKEN, SOME_WARN, SOME_FIXED = steps(QUIET, 1, BROKEN), steps(QUIET, 1, WARN), steps(QUIET, 1, PASSED)
@@ -35,7 +36,7 @@ HEAD = [
          color=SOME_WARN),
     stat("Fixed", "How many tests passed that failed in the run before?", 4, [instant("A", total("fixed"))], NO_RUN_ENDED,
          color=SOME_FIXED),
-    stat("Known", "How many failures match a pattern of --known-failures?", 4, [instant("A", total("known"))], NO_RUN_ENDED),
+    stat("Known", "How many failures match a pattern of --known-failures, or were expected by an upload to resultsdb?", 4, [instant("A", total("known"))], NO_RUN_ENDED),
 ]
 
 CLUSTERS = line_table(
@@ -80,7 +81,7 @@ EACH = line_table(
         column("Time", "Time", 160, "dateTimeAsIso"), column("status", "Status", 95, words=STATUSES),
         column("meaning", "State", 125, words=CHANGES), column("test", "Test", 340, links=links_of_test()),
         column("message", "Message", 460), column("duration_ms", "Duration", 90, "ms"), column("previous", "Before", 90),
-        column("run_id", "Run", 215, links=[("Open this run", page("live", *CHOSEN, RUN_OF_ROW))]), column("env", "Env", 80),
+        column("run_id", "Run", 225, links=[("Open this run", page("live", *CHOSEN, RUN_OF_ROW))]), column("env", "Env", 80),
         column("runner", "Runner", 90), hidden("from_ms"), hidden("to_ms"), hidden("test_pattern"),
     ])
 

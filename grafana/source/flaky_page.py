@@ -2,12 +2,12 @@
 
 from kit import (
     CHOSEN, ENDED, QUIET, RUN_OF_ROW, TEST_OF_ROW, WARN, column, common_variables, dashboard, graph, hidden, instant, last, line_table, lines,
-    over_time, page, panel, select, stat, status, steps, text_variable,
+    matches, over_time, page, panel, select, stat, status, steps, text_variable,
 )
 
 ENDS = select("run", status(ENDED))
 DONE = "passed|failed|errored|xfailed|xpassed"
-OF_TEST = r" | test=~`$test` | label_format test_pattern=`\Q{{ .test }}\E`"
+OF_TEST = matches("test", "$test") + r" | label_format test_pattern=`\Q{{ .test }}\E`"
 SERIES = " A stock Loki counts at most 500 runs; loki/loki.yaml allows 10,000."
 NONE_ENDED = "No run ended in this range. Widen it."
 SOME_WARN = steps(QUIET, 1, WARN)
@@ -34,7 +34,7 @@ def grouped(title, description, width, height, query, no_value, columns):
                       group=("test",), sort=columns[0]["title"])
 
 
-LAST_RUN = column("run_id", "In run", 210, links=RUN, agg="first")
+LAST_RUN = column("run_id", "In run", 225, links=RUN, agg="first")
 NEWEST = column("newest", "Last", 130, "dateTimeFromNow", field="Time", agg="max")
 HEAD = [
     panel("text", "The rule", "What the words of this page mean.", 24, 4, [], "The rule is a text.", "none",

@@ -1,12 +1,12 @@
 """testwire's own health, as its processes tell it."""
 
 from kit import (
-    BROKEN, PASSED, QUIET, WARN, column, dashboard, data_source, fixed, graph, hidden, instant, label_variable, last, lines, logs, override,
-    over_time, refs, stat, steps, text_variable, value_table,
+    BROKEN, PASSED, QUIET, WARN, column, dashboard, data_source, fixed, graph, hidden, instant, label_variable, last, lines, logs, matches, override,
+    over_time, refs, stat, steps, text_variable, value_table, within,
 )
 
 OWN = 'kind="metric", source="testwire"'
-TOLD = f'{{service_name=~"$project", env=~"$env", runner="app", {OWN}}} | host=~"$host"'
+TOLD = f'{{service_name=~"$project", env=~"$env", runner="app", {OWN}}}' + matches("host", "$host")
 EACH = "host, process"
 NONE = "No process reports. One does after 10 s, or when it meets trouble; see also testwire status."
 NOT_NOW = "Nobody reports now"
@@ -15,7 +15,7 @@ EVERY = " Of all processes that reported in the range, since their start; a seri
 
 def most(name, span="$__range"):
     """A figure of each process; counts only grow, so the most is the last. Right whatever was sent twice."""
-    return f"max_over_time({TOLD} | unwrap {name} [{span}]) by ({EACH})"
+    return f"max_over_time({TOLD} | unwrap {name} {within(span)}) by ({EACH})"
 
 
 def by_machine(title, question, name):

@@ -91,14 +91,28 @@ def status(values):
     return f'status=~"{values}"'
 
 
+def matches(name, pattern):
+    """Takes entries whose metadata matches as a whole. Loki 3.7 does not anchor every expression itself: `main|dev` would take `main-2`."""
+    return f" | {name}=~`^(?s:{pattern})$`"
+
+
+# Each step of a graph is what came after it, up to the next. Loki looks back from a step, and what came after the last step before now
+# would stand behind the graph's right edge.
+STEP = "$__interval"
+
+
+def within(span):
+    return f"[{span}] offset -{span}" if span == STEP else f"[{span}]"
+
+
 def last(entries, name, span="$__range", by="run_id, shard"):
     """Newest value of a counter; a shard of a run is a series. Right whatever was sent twice."""
-    return f"last_over_time({entries} | unwrap {name} [{span}]) by ({by})"
+    return f"last_over_time({entries} | unwrap {name} {within(span)}) by ({by})"
 
 
 def seen(entries, span="$__range", by="run_id"):
     """A series for each run that has such an entry."""
-    return f"sum by ({by}) (count_over_time({entries} [{span}]))"
+    return f"sum by ({by}) (count_over_time({entries} {within(span)}))"
 
 
 # Queries of panels
@@ -187,7 +201,8 @@ def panel(kind, title, description, width, height, queries, no_value, unit="shor
 
 
 def stat(title, description, width, queries, no_value, unit="short", height=4, color=QUIET, text="auto", **more):
-    """Numbers. `color` is one for all, or thresholds."""
+    """Numbers. `color` is one for all, or thresholds. Of `no_value` only the first sentence: a longer text becomes too small to read."""
+    no_value = no_value.split(". ")[0].split(": ")[0]
     defaults = {"thresholds": color if isinstance(color, dict) else steps(color), "color": BY_THRESHOLD, **more.pop("defaults", {})}
     options = {
         "colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "textMode": text,
@@ -211,6 +226,9 @@ def graph(title, description, width, height, queries, no_value, unit="short", st
     defaults = {"custom": custom, "color": {"mode": "palette-classic"}, **more.pop("defaults", {})}
     options = {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
                "tooltip": {"mode": "multi", "sort": "none"}}
+    if style == "bars":
+        # Else a bar is as thin as a line.
+        more.setdefault("maxDataPoints", 60)
     return panel("timeseries", title, description, width, height, queries, no_value, unit, defaults=defaults, options=options, **more)
 
 
@@ -243,6 +261,34 @@ def cell(look):
     return {"custom__displayMode": older, "custom__cellOptions": newer}
 
 
+# An entry's time as a field of its own, for transformations of state timelines: a frame without entries has none of the wanted fields
+# then and is dropped, where Grafana's field `Time` would keep it, and partitioning by values fails on such a frame.
+AT = "at=`{{ unixEpochMillis __timestamp__ }}`"
+
+
+def in_time(field):
+    """Milliseconds as text become a time."""
+    return [{"id": "convertFieldType", "options": {"fields": {}, "conversions": [{"targetField": field, "destinationType": kind}]}}
+            for kind in ("number", "time")]
+
+
+def states_by(lane, *fields, at="at"):
+    """Transformations of log entries, of one query or several, into a timeline for each value of `lane`; `at` is in milliseconds.
+
+    Of several entries at one moment that of the later query stays.
+    """
+    return [
+        {"id": "extractFields", "options": {"source": "labels", "format": "auto", "replace": False}},
+        {"id": "filterFieldsByName", "options": {"include": {"names": [lane, at, *fields]}}},
+        {"id": "merge", "options": {}},
+        *in_time(at),
+        {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": at}]}},
+        {"id": "partitionByValues", "options": {"fields": [lane]}},
+        # Grafana 9.4 keeps the lane as a field.
+        {"id": "filterFieldsByName", "options": {"include": {"pattern": f".*({'|'.join([at, *fields])})$"}}},
+    ]
+
+
 # What numbers are where an entry has none; 0 where nothing else is said.
 ABSENT = {"attempt": "1"}
 
@@ -254,7 +300,8 @@ def _column_override(c):
     if c["unit"] == "ms":
         shown.update(mappings=mapping({0: ("–", QUIET)}))
     if c["words"]:
-        shown.update(mappings=mapping(c["words"]), thresholds=FIXED_QUIET, color=BY_THRESHOLD, **cell("color-text"))
+        # Words stand to the left, also where numbers are behind them.
+        shown.update(custom__align="left", mappings=mapping(c["words"]), thresholds=FIXED_QUIET, color=BY_THRESHOLD, **cell("color-text"))
     if c["color"]:
         shown.update(thresholds=c["color"], color=BY_THRESHOLD, **cell("color-text"))
     if c["gauge"]:
@@ -283,6 +330,11 @@ def line_table(title, description, width, height, query, no_value, columns, grou
 
     `group` names the columns of which each combination becomes a row; the others need `agg`. `keep` is a condition: column, value.
     """
+    if not group:
+        # See AT: a table without rows is empty then, and says why.
+        columns = [{**c, "field": "at"} if c["field"] == "Time" else c for c in columns]
+        if any(c["field"] == "at" for c in columns):
+            query = {**query, "expr": f'{query["expr"]} | label_format {AT}'}
     fields = list(dict.fromkeys(c["field"] for c in columns))
     changes = [
         {"id": "extractFields", "options": {"source": "labels", "format": "auto", "replace": False}},
@@ -291,13 +343,15 @@ def line_table(title, description, width, height, query, no_value, columns, grou
         {"id": "filterFieldsByName", "options": {"include": {"names": fields}}},
     ]
     counted = ("count", "distinctCount")
-    names = dict.fromkeys(c["field"] for c in columns if c["number"] and c["agg"] not in counted and c["field"] != "Time")
+    names = dict.fromkeys(c["field"] for c in columns if c["number"] and c["agg"] not in counted and c["field"] not in ("Time", "at"))
     numbers = [{"targetField": name, "destinationType": "number"} for name in names]
     if numbers:
         # Grafana 9.4 fails on numbers that some rows lack.
         given = [f'{name}=`{{{{ or .{name} "{ABSENT.get(name, "0")}" }}}}`' for name in names]
         query = {**query, "expr": f'{query["expr"]} | label_format {", ".join(given)}'}
         changes.append({"id": "convertFieldType", "options": {"fields": {}, "conversions": numbers}})
+    if "at" in fields:
+        changes += in_time("at")
     made = {c["name"]: c["field"] if c["name"] in group or not group else f"{c['field']} ({c['agg']})" for c in columns}
     if group:
         operations = {name: {"aggregations": [], "operation": "groupby"} for name in group}

@@ -1,15 +1,16 @@
 """Application logs beside the tests."""
 
 from kit import (
-    CHOSEN, RUN_OF_ROW, SOURCE, STATUSES, TEST_OF_ROW, choice_variable, column, common_variables, dashboard, fixed, graph, hidden,
-    label_variable, line_table, lines, logs, mapping, override, over_time, page, panel, select, status, text_variable,
+    AT, CHOSEN, RUN_OF_ROW, SOURCE, STATUSES, STEP, TEST_OF_ROW, choice_variable, column, common_variables, dashboard, fixed, graph, hidden,
+    label_variable, line_table, lines, logs, mapping, matches, override, over_time, page, panel, select, states_by, status, text_variable, within,
 )
 
 LEVELS = {"trace": "text", "debug": "super-light-blue", "info": "blue", "warn": "yellow", "error": "red", "critical": "dark-red",
           "fatal": "dark-purple"}
-OF_RUN = ' | run_id=~"$run_id" | test=~`$test`'
+RUN = matches("run_id", "$run_id")
+OF_RUN = RUN + matches("test", "$test")
 # Logs of applications belong to the runs of all runners.
-LOG = select("log", 'source=~"$source"').replace('"$runner"', '"$runner|app"') + OF_RUN + " | level=~\"$level\" |~ `(?i)$search`"
+LOG = select("log", 'source=~"$source"').replace('"$runner"', '"$runner|app"') + OF_RUN + matches("level", "$level") + " |~ `(?i)$search`"
 NO_LINES = "No line matches. Widen the range, loosen the filters, or follow a log: testwire run --tail app.log -- COMMAND"
 FAILURES = select("test", status("failed|errored|unfinished")) + OF_RUN
 TESTS = select("test") + OF_RUN
@@ -36,11 +37,11 @@ RUNNING = "state=`{{ if eq .status \"started\" }}{{ .test }}{{ end }}`"
 PANELS = [
     graph("Lines by level", "When was much said, and how bad was it? Lines of each interval; one that was sent twice counts twice until Loki "
           "has merged the copies. Marks: failures, starts and ends of runs; those of tests can be switched on above.", 24, 6,
-          [over_time("A", f"sum by (level) (count_over_time({LOG} [$__interval]))", "{{level}}")], NO_LINES, style="bars", stack=True,
+          [over_time("A", f"sum by (level) (count_over_time({LOG} {within(STEP)}))", "{{level}}")], NO_LINES, style="bars", stack=True,
           overrides=[override(level, color=fixed(color)) for level, color in LEVELS.items()], maxDataPoints=120),
     panel("state-timeline", "Tests", "Which tests ran while that was said? A row for each worker, or for the run if it has none; of the newest "
           "1,000 starts and ends of tests.", 24, 7,
-          [lines("A", f"{TESTS} | label_format {WORKER}, {RUNNING} | keep lane, state | line_format ``")],
+          [lines("A", f"{TESTS} | label_format {WORKER}, {RUNNING}, {AT} | keep lane, state, at | line_format ``")],
           "No test ran in this range, or none matches the filters.", "none",
           defaults={"color": {"mode": "palette-classic"}, "displayName": "${__series.name}",
                     "custom": {"fillOpacity": 60, "lineWidth": 1, "spanNulls": False},
@@ -48,14 +49,7 @@ PANELS = [
           options={"mergeValues": True, "showValue": "auto", "alignValue": "left", "rowHeight": 0.85,
                    "tooltip": {"mode": "single", "sort": "none"},
                    "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []}},
-          transformations=[
-              {"id": "extractFields", "options": {"source": "labels", "format": "auto", "replace": False}},
-              {"id": "filterFieldsByName", "options": {"include": {"names": ["Time", "lane", "state"]}}},
-              {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "Time", "desc": False}]}},
-              {"id": "partitionByValues", "options": {"fields": ["lane"]}},
-              # Grafana 9.4 keeps the lane as a field.
-              {"id": "filterFieldsByName", "options": {"include": {"pattern": ".*(Time|state)$"}}},
-          ]),
+          transformations=states_by("lane", "state")),
     logs("Log", "What was said? The newest first, at most 1,000 lines; open a line for its test, run and fields.", 24, 16, lines("A", LOG),
          NO_LINES),
     line_table("Failures meanwhile", "Which failures may these lines explain? The newest first, at most 1,000; click one to see what was said "
@@ -76,6 +70,6 @@ PAGE = dashboard(
     ], PANELS, refresh="10s", since="now-1h")
 PAGE["annotations"]["list"] = [
     marks("Failures", "red", FAILURES, "{{test}}", "status,worker", 100, True),
-    marks("Starts and ends of runs", "blue", select("run") + ' | run_id=~"$run_id"', "{{run_id}}", "status,runner", 100, True),
+    marks("Starts and ends of runs", "blue", select("run") + RUN, "{{run_id}}", "status,runner", 100, True),
     marks("Starts and ends of tests", "purple", TESTS, "{{test}}", "status,worker", 500, False),
 ]

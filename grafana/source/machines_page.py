@@ -2,10 +2,10 @@
 
 from kit import (
     BROKEN, BY_THRESHOLD, CALM, ENDED, OF_ROW, PASSED, QUIET, RUN_OF_ROW, STATUSES, WARN, column, common_variables, dashboard, graph, hidden,
-    instant, last, line_table, lines, mapping, over_time, page, panel, refs, seen, select, stat, status, steps, text_variable, value_table,
+    instant, last, line_table, lines, mapping, matches, over_time, page, panel, refs, seen, select, stat, status, steps, text_variable, value_table,
 )
 
-HOST = ' | host=~"$host"'
+HOST = matches("host", "$host")
 PROGRESS = select("progress") + HOST
 ENDS = select("run", status(ENDED)) + HOST
 STARTS = select("run", 'status="started"') + HOST
@@ -38,7 +38,7 @@ def of_newest(agg):
     """Columns of a finished run."""
     return [
         column("status", "Status", 100, words=STATUSES, agg=agg), column("Time", "Ended", 120, "dateTimeFromNow", agg=agg),
-        column("run_id", "Run", 205, links=LINK, agg=agg), column("service_name", "Project", 100, agg=agg),
+        column("run_id", "Run", 225, links=LINK, agg=agg), column("service_name", "Project", 100, agg=agg),
         column("done", "Done", 65, "short", agg=agg), column("failed", "Failed", 65, color=SOME_BROKEN, agg=agg),
         column("errored", "Errored", 75, color=SOME_BROKEN, agg=agg), column("elapsed_ms", "Duration", 90, "ms", agg=agg),
         column("branch", "Branch", 110, agg=agg), column("user", "User", 75, agg=agg), column("env", "Env", 70, agg=agg),

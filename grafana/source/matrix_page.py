@@ -2,7 +2,7 @@
 
 from kit import (
     BROKEN, BY_THRESHOLD, CHOSEN, ENDED, OF_ROW, PASSED, QUIET, RUN_OF_ROW, STATUSES, column, common_variables, dashboard, hidden,
-    last, line_table, lines, mapping, over_time, page, panel, select, status, steps, table, text_variable,
+    last, line_table, lines, mapping, matches, over_time, page, panel, select, status, steps, table, text_variable,
 )
 
 SHOWN = {
@@ -24,8 +24,8 @@ VARIABLES = [
     text_variable("configuration", "Configuration (regex)",
                   "A regular expression for the whole configuration, such as .*release.*; .* takes runs without one too.", ".*"),
 ]
-CHOICE = ' | run_id=~"$run_id" | configuration=~`$configuration`'
-RESULTS = select("test", status("$show")) + CHOICE + " | test=~`$test`"
+CHOICE = matches("run_id", "$run_id") + matches("configuration", "$configuration")
+RESULTS = select("test", status("$show")) + CHOICE + matches("test", "$test")
 ENDS = select("run", status(ENDED)) + ' | configuration!=""' + CHOICE
 SAY_IT = "No run of this range says what it ran on. Say it: testwire run --attr os=linux --attr browser=firefox"
 # The row of a cell is its first field, the column its own name.
@@ -46,7 +46,7 @@ def matrix(title, description, height, entries, by, no_value, links):
     ]
     query = lines("A", f"{entries} | keep test, {by}, status | line_format ``", 5000)
     shown = [
-        {"id": "mappings", "value": mapping({**STATUSES, "": ("·", QUIET)})}, {"id": "custom.width", "value": 205},
+        {"id": "mappings", "value": mapping({**STATUSES, "": ("·", QUIET)})}, {"id": "custom.width", "value": 225},
         {"id": "links", "value": [{"title": link, "url": url, "targetBlank": False} for link, url in links]},
     ]
     made = table(title, description, 24, height, [query], no_value, [column(f"test\\{by}", "Test", 380, links=[

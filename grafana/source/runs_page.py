@@ -1,13 +1,13 @@
 """Home: every run, live ones first."""
 
 from kit import (
-    BROKEN, CALM, ENDED, OF_ROW, PASSED, QUIET, RUN_OF_ROW, WARN, choice_variable, column, common_variables, dashboard,
-    fixed, graph, hidden, instant, last, line_table, lines, over_time, override_query, page, refs, seen, select, stat,
-    status, steps, text_variable, value_table,
+    BROKEN, CALM, ENDED, OF_ROW, PASSED, QUIET, RUN_OF_ROW, STEP, WARN, choice_variable, column, common_variables, dashboard,
+    fixed, graph, hidden, instant, last, line_table, lines, matches, over_time, override_query, page, refs, seen, select, stat,
+    status, steps, text_variable, value_table, within,
 )
 
 # Facts of a run are its metadata; `{{ . }}` writes all of them as `name:value`.
-FILTERS = ' | branch=~"$branch" | user=~"$user" | line_format `{{ . }}` |~ `$fact`'
+FILTERS = matches("branch", "$branch") + matches("user", "$user") + ' | line_format `{{ . }}` |~ `$fact`'
 PROGRESS = select("progress")
 ENDS = select("run", status(ENDED))
 CHOSEN_ENDS = ENDS + FILTERS
@@ -95,7 +95,7 @@ LIVE_TABLE = value_table(
              f"10000 }}}}` | unwrap from_ms [24h]) by ({WHO}, branch, user, host))"),
     ]),
     "No run is live. Start one: testwire run -- COMMAND", [
-        column("run_id", "Run", 215, links=LIVE_LINK), column("service_name", "Project", 120),
+        column("run_id", "Run", 225, links=LIVE_LINK), column("service_name", "Project", 120),
         column("Value #A", "Progress", 150, gauge=True), column("Value #B", "Done", 65), column("Value #C", "Planned", 75),
         column("Value #L", "To go", 85, "ms"), column("Value #K", "Elapsed", 85, "ms"), column("Value #D", "Passed", 75),
         column("Value #E", "Failed", 70, color=SOME_BROKEN), column("Value #F", "Errored", 75, color=SOME_BROKEN),
@@ -111,7 +111,7 @@ STALLED_TABLE = value_table(
     [instant("A", f"min by ({WHO}, branch, user, host) (last_over_time({STARTS} | label_format from_ms=`{{{{ unixEpochMillis __timestamp__ }}}}` "
                   f"| unwrap from_ms [24h]) by ({WHO}, branch, user, host)) and on (run_id) ({STALLED})")],
     "No run is stalled: all that started within 24 hours ended or are live.", [
-        column("run_id", "Run", 215, links=[link_of_run('${__data.fields["Value #A"].numeric}', "now")]),
+        column("run_id", "Run", 225, links=[link_of_run('${__data.fields["Value #A"].numeric}', "now")]),
         column("service_name", "Project", 120), column("Value #A", "Started", 150, "dateTimeFromNow"), column("branch", "Branch", 120),
         column("user", "User", 90), column("host", "Machine", 120), column("env", "Env", 80), column("runner", "Runner", 90),
         hidden("Time"),
@@ -128,7 +128,7 @@ ENDED_TABLE = line_table(
                "complete=`{{ divf (float64 .done) (maxf 1 (float64 .planned) (float64 .done)) }}`, "
                'state=`{{ if eq .status "passed" }}1{{ else if eq .status "failed" }}2{{ else }}3{{ end }}` | line_format ``'),
     NO_RUN_ENDED, [
-        column("state", "Status", 105, words=STATES, number=True, agg="max"), column("run_id", "Run", 215, links=ENDED_LINK),
+        column("state", "Status", 105, words=STATES, number=True, agg="max"), column("run_id", "Run", 225, links=ENDED_LINK),
         column("service_name", "Project", 120, agg="first"), column("branch", "Branch", 110, agg="first"),
         column("Time", "Ended", 160, "dateTimeAsIso", agg="max"), column("elapsed_ms", "Duration", 90, "ms", agg="max"),
         column("complete", "Progress", 120, gauge=True, agg="min"), column("done", "Tests", 70, number=True, agg="sum"),
@@ -148,7 +148,7 @@ TRENDS = [
     graph("Pass rate", "Is it getting better or worse? Share of tests that passed, mean of the runs that ended in each interval, for each "
           "project." + SERIES, 8, 8,
           [over_time("A", "avg by (service_name) (max_over_time(" + CHOSEN_ENDS + " | label_format pass_rate=`{{ divf (float64 .passed) "
-                     "(maxf 1 (addf (float64 .passed) (float64 .failed) (float64 .errored))) }}` | unwrap pass_rate [$__interval]) "
+                     "(maxf 1 (addf (float64 .passed) (float64 .failed) (float64 .errored))) }}` | unwrap pass_rate " + within(STEP) + ") "
                      "by (service_name, run_id))", "{{service_name}}")],
           NO_RUN_ENDED, "percentunit", defaults={"min": 0, "max": 1}),
     graph("Duration", "Are runs getting slower? Mean of the runs that ended in each interval, for each project." + SERIES, 8, 8,

@@ -1,13 +1,14 @@
 """One test over time."""
 
 from kit import (
-    BROKEN, CALM, CHANGES, CHOSEN, FAILING, MEANING, MEANWHILE, PASSED, QUIET, RUN_OF_ROW, STATUSES, TEST_PATTERN, WARN, AT_ROW, column,
-    common_variables, dashboard, fixed, graph, hidden, instant, last, line_table, lines, links_of_test, logs, mapping, override, page, panel,
-    seen, select, stat, status, steps, text_variable,
+    AT, BROKEN, CALM, CHANGES, CHOSEN, FAILING, MEANING, MEANWHILE, PASSED, QUIET, RUN_OF_ROW, STATUSES, TEST_PATTERN, WARN, AT_ROW, column,
+    common_variables, dashboard, fixed, graph, hidden, instant, last, line_table, lines, links_of_test, logs, mapping, matches, override, page, panel,
+    seen, select, stat, states_by, status, steps, text_variable,
 )
 
 RESULT = "passed|failed|errored|skipped|xfailed|xpassed|unfinished"
-NAMED = ' | test=~`$test` | tags=~`.*($tag).*`'
+NAMED = matches("test", "$test") + matches("tags", ".*($tag).*")
+TURNED = matches("change", "new_failure|fixed")
 RESULTS = select("test", status(RESULT)) + NAMED
 FAILURES = select("test", status(FAILING)) + NAMED
 JUDGED = select("test", status("passed|failed|errored|xfailed|xpassed")) + NAMED
@@ -31,7 +32,7 @@ def numbers(*names):
 OLDEST_FIRST = {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "Time"}]}}
 
 NEWEST = panel(
-    "stat", "Newest result", "How did it go the last time?", 4, 4, [lines("A", f"{RESULTS} | line_format ``", 1)], NONE, "none",
+    "stat", "Newest result", "How did it go the last time?", 4, 4, [lines("A", f"{RESULTS} | line_format ``", 1)], "No result in this range", "none",
     defaults={"mappings": mapping(STATUSES), "thresholds": steps(QUIET), "color": {"mode": "thresholds"}},
     options={"colorMode": "value", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "textMode": "value", "wideLayout": True,
              "reduceOptions": {"calcs": ["lastNotNull"], "fields": "/.*/", "values": False}},
@@ -46,7 +47,7 @@ HEAD = [
     stat("Failures", "How many runs did it fail in?" + SERIES, 3, [instant("A", f"count({seen(FAILURES, by=EACH)}) or vector(0)")], NONE,
          color=steps(QUIET, 1, BROKEN)),
     stat("Flips", "How often did it go from failing to passing, or back? Two and more make a flaky test." + SERIES, 3,
-         [instant("A", f"count({seen(RESULTS + ' | change=~`new_failure|fixed`', by=EACH)}) or vector(0)")], NONE,
+         [instant("A", f"count({seen(RESULTS + TURNED, by=EACH)}) or vector(0)")], NONE,
          color=steps(QUIET, 2, WARN)),
     stat("Passed on retry", "How often did it fail first and pass in a later attempt of the same run? Once makes a flaky test." + SERIES, 3,
          [instant("A", f"count({seen(RESULTS + ' | outcome=`flaky`', by=EACH)}) or vector(0)")], NONE, color=steps(QUIET, 1, WARN)),
@@ -57,14 +58,15 @@ HEAD = [
 HISTORY = panel(
     "status-history", "Results by environment", "When did it pass, and where? The newest 200 results, a row for each environment, runner and "
     "test; a gap is a run without it.", 24, 6,
-    [lines("A", f"{RESULTS} | label_format lane=`{{{{ .env }}}} {{{{ .runner }}}} {{{{ .test }}}}` | keep lane, status | line_format ``", 200)], NONE,
+    # Of a long name its end, as there is not room for more.
+    [lines("A", f"{RESULTS} | label_format lane=`{{{{ .env }}}} {{{{ .runner }}}} {{{{ trunc -36 .test }}}}`, {AT} "
+           "| keep lane, status, at | line_format ``", 200)], NONE,
     "none",
     defaults={"custom": {"fillOpacity": 80, "lineWidth": 1}, "mappings": mapping(STATUSES), "thresholds": steps(QUIET),
               "color": {"mode": "thresholds"}, "displayName": "${__series.name}"},
     options={"showValue": "auto", "rowHeight": 0.8, "colWidth": 0.9, "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
              "tooltip": {"mode": "single", "sort": "none"}},
-    transformations=[EXTRACT, only("Time", "lane", "status"), OLDEST_FIRST, {"id": "partitionByValues", "options": {"fields": ["lane"]}},
-                     {"id": "filterFieldsByName", "options": {"include": {"pattern": ".*(Time|status)$"}}}])
+    transformations=states_by("lane", "status"))
 
 DURATION = graph(
     "Duration", "Is it getting slower? Each of the newest 1,000 results, and what was expected from those before it.", 14, 8,
@@ -81,9 +83,9 @@ LAST = logs("Newest failures in full", "What did it say? The three newest failur
 TURNS = line_table(
     "Where it broke, and where it was mended", "Which run broke it? Results that differ from the one before: new failures and fixes, newest "
     "first, at most 100. The neighbours of a row are the previous and the next turn.", 12, 9,
-    lines("A", f"{RESULTS} | change=~`new_failure|fixed` | label_format {MEANWHILE} | line_format ``", 100),
+    lines("A", f"{RESULTS}{TURNED} | label_format {MEANWHILE} | line_format ``", 100),
     "It never turned in this range, or there is no history to compare with. Widen the range.", [
-        column("Time", "Time", 160, "dateTimeAsIso"), column("change", "Turn", 120, words=CHANGES), column("run_id", "Run", 215, links=OF_RUN),
+        column("Time", "Time", 160, "dateTimeAsIso"), column("change", "Turn", 120, words=CHANGES), column("run_id", "Run", 225, links=OF_RUN),
         column("previous", "Before", 90, words=STATUSES), column("status", "Then", 100, words=STATUSES), column("message", "Message", 300),
         column("env", "Env", 80), column("test", "Test", 240), hidden("from_ms"), hidden("to_ms"),
     ])
@@ -93,7 +95,7 @@ FAILED = line_table(
     "or a test for what was logged while it ran.", 12, 9,
     lines("A", f"{FAILURES} | label_format {MEANWHILE}, {TEST_PATTERN}, {MEANING} | line_format ``", 100), NO_FAILURE, [
         column("Time", "Time", 160, "dateTimeAsIso"), column("meaning", "State", 125, words=CHANGES),
-        column("message", "Message", 320), column("run_id", "Run", 215, links=OF_RUN),
+        column("message", "Message", 320), column("run_id", "Run", 225, links=OF_RUN),
         column("test", "Test", 240, links=links_of_test("test")), column("env", "Env", 80), column("worker", "Worker", 80),
         hidden("from_ms"), hidden("to_ms"), hidden("test_pattern"),
     ])
@@ -104,7 +106,7 @@ EVERY = line_table(
         column("Time", "Time", 160, "dateTimeAsIso"), column("status", "Result", 120, words=STATUSES),
         column("change", "Change", 125, words=CHANGES), column("outcome", "Outcome", 90), column("duration_ms", "Duration", 95, "ms"),
         column("slower_by", "Slower by", 95, "ms", color=steps(QUIET, 1, WARN)), column("expected_ms", "Usual", 90, "ms"),
-        column("attempt", "Attempt", 80, number=True), column("run_id", "Run", 215, links=OF_RUN), column("env", "Env", 80),
+        column("attempt", "Attempt", 80, number=True), column("run_id", "Run", 225, links=OF_RUN), column("env", "Env", 80),
         column("runner", "Runner", 90), column("worker", "Worker", 80), column("message", "Message", 360), column("test", "Test", 260),
         hidden("from_ms"), hidden("to_ms"),
     ])

@@ -4,10 +4,9 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 
-use super::invocation::Batch;
 use super::typed::BatchTyped;
-use crate::config::Name;
 use crate::config::value::{Bytes, Period};
+use crate::config::{self, Name};
 
 /// `testwire batch`, but for the settings.
 #[derive(Clone, Debug, Args)]
@@ -34,7 +33,7 @@ pub(super) struct BatchArgs {
     #[arg(long, value_name = "CMD")]
     pub(super) command: Option<String>,
     /// Go on with the batch of this --run-id whose testwire is gone: what has finished is not run again
-    #[arg(long)]
+    #[arg(long, conflicts_with = "files")]
     pub(super) resume: bool,
     #[command(flatten)]
     pub(super) typed: BatchTyped,
@@ -45,14 +44,14 @@ pub(super) struct BatchArgs {
 
 impl BatchArgs {
     /// What was typed, without the settings.
-    pub(super) fn batch(self) -> Batch {
-        Batch {
+    pub(super) fn batch(self) -> config::Batch {
+        config::Batch {
             files: self.files,
             workers: self.workers.map(usize::from),
             user: self.asker,
             retry: self.retry,
             timeout: self.timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero()),
-            memory: self.memory.map(|memory| memory.0),
+            memory: self.memory.map(|memory| memory.0).filter(|bytes| *bytes > 0),
             fail_fast: self.fail_fast,
             command: self.command,
             resume: self.resume,

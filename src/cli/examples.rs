@@ -1,7 +1,8 @@
 //! Examples below each help.
 
 /// Below the short help of commands that have a longer one.
-pub(super) const MORE: &str = "Every option can also be set as TESTWIRE_<NAME> or in testwire.toml.\nExamples: --help";
+pub(super) const MORE: &str =
+    "Settings (below Options) can also be set as TESTWIRE_<NAME> or in testwire.toml.\nExamples: --help";
 
 pub(super) const TOP: &str = "\
 Examples:
@@ -21,8 +22,8 @@ Examples:
   testwire run --loki-url https://logs.example.org --user 12345 --password-file ~/.loki -- make test
   testwire run --run-id nightly-7 --shard 1/4 -- pytest tests/api
 
-Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml \
-(loki-url = \"…\"). Flags win over the environment, and that over the file.
+Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url)\
+ or in testwire.toml (loki-url = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: the command's own, always; without one, 2 for a wrong command line and 3 for a wrong setting.";
 
@@ -37,7 +38,7 @@ Examples:
 Below batch/<run id> in the state directory are a journal of the files and what each of them printed.
 
 Exit code: 0 if every file passed, 1 if one did not, 2 wrong command line, 3 wrong setting, 7 the spool cannot be used, \
-130 or 143 stopped by SIGINT or SIGTERM.";
+129, 130 or 143 stopped by SIGHUP, SIGINT or SIGTERM.";
 
 pub(super) const BATCH_GUARD: &str = "\
 Examples:
@@ -52,8 +53,8 @@ Examples:
   testwire pipe --no-fail < events.ndjson
   testwire pipe --output ndjson < events.ndjson | jq .labels
 
-Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml \
-(loki-url = \"…\"). Flags win over the environment, and that over the file.
+Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url)\
+ or in testwire.toml (loki-url = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: 0, or 1 if the run failed, 2 wrong command line, 3 wrong setting, 4 stdin could not be read to its end, \
 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
@@ -71,11 +72,12 @@ Endpoints:
   POST /event, /log, /metric  RealtimeResults of Robot Framework; also its old Loki sink
   POST /tm_api/…              System Test Progress Tracking
   POST /api/upload            WebKit's results database; also /api/upload/ews and /archive
+  POST /newTestrun            TestRunner: order a run; also /api/testruns (off without [testruns] in testwire.toml)
   GET /healthz, /ready        is it up, does it take events
   GET /metrics                counters for Prometheus
 
-Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LISTEN for --listen) or in testwire.toml \
-(listen = \"…\"). Flags win over the environment, and that over the file.
+Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LISTEN for --listen)\
+ or in testwire.toml (listen = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: 0 stopped and all delivered, 2 wrong command line, 3 wrong setting, 4 the address cannot be used, 5 entries are \
 left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
@@ -87,8 +89,8 @@ Examples:
   testwire tail --from end --run-id nightly-7 app.log
   testwire tail --output ndjson app.log | jq -r .line
 
-Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml \
-(loki-url = \"…\"). Flags win over the environment, and that over the file.
+Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url)\
+ or in testwire.toml (loki-url = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: 0 stopped and all delivered, 2 wrong command line, 3 wrong setting, 4 a file could not be followed to the end, \
 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
@@ -110,7 +112,7 @@ Examples:
   testwire dashboards install --folder Tests --datasource loki-prod --dry-run
   testwire dashboards install --uninstall
 
-Every option can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_GRAFANA_URL for --grafana-url) or in \
+Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_GRAFANA_URL for --grafana-url) or in \
 testwire.toml (grafana-url = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: 0, 2 no such data source, 3 wrong setting, 5 if Grafana cannot be reached or refuses.";
@@ -136,6 +138,11 @@ Examples:
 
 Exit code: 0, or 2 wrong command line, 3 wrong setting, 4 a file cannot be read to its end or is no report (the others are \
 imported), 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
+
+pub(super) const INIT: &str = "\
+Examples:
+  testwire init
+  testwire init ~/.config/testwire/testwire.toml";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

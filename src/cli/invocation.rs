@@ -2,10 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::Dashboards;
-use crate::config::{Name, Settings, TailSource};
+use crate::config::{Batch, Settings, TailSource};
 use crate::decode::Format;
 
 /// What testwire shall do.
@@ -131,32 +130,14 @@ pub enum Invocation {
         /// As JSON.
         json: bool,
     },
+    /// Write a file of settings to begin with.
+    Init {
+        /// This file.
+        file: PathBuf,
+    },
     /// Print a completion script.
     Completions {
         /// For this shell.
         shell: clap_complete::Shell,
     },
-}
-
-/// `testwire batch` as it was typed.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// The files.
-    pub files: Vec<String>,
-    /// Files at a time; `None`: as many as there are processors.
-    pub workers: Option<usize>,
-    /// Who asks for the run, if it is not who runs testwire.
-    pub user: Option<Name>,
-    /// How often a file that failed is run again.
-    pub retry: u32,
-    /// How long a file may take.
-    pub timeout: Option<Duration>,
-    /// Bytes of memory of each process.
-    pub memory: Option<u64>,
-    /// Stop at the first failure.
-    pub fail_fast: bool,
-    /// The command of each file; `None`: by its kind.
-    pub command: Option<String>,
-    /// Go on with an earlier one.
-    pub resume: bool,
 }

@@ -15,7 +15,8 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::session::{Ends, Outcome, Session, dashboard_link, run_info};
+use super::outcome::Outcome;
+use super::session::{Ends, Session, dashboard_link, run_info};
 use super::shipping::client;
 use super::status_line::{StatusLine, progress_text};
 use crate::config::{Name, Origin, Output, Settings, setting};

@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::history::slot::Outcome;
 use crate::loki::push::Client;
 use crate::loki::query::{QueryError, Row};
-use crate::names::{kind, label, meta, status};
+use crate::names::{kind, label, meta};
 
 /// Runs among which those that are asked for are looked for.
 const MOST_RUNS: usize = 5000;
@@ -101,10 +101,10 @@ fn choose<'r>(runs: &'r [RunRow], named: &[String]) -> Result<(&'r RunRow, &'r R
     }
     let b = match named.first() {
         Some(id) => get(id)?,
-        None => runs.iter().find(|run| run.status != status::STARTED).ok_or("no run that has ended in Loki")?,
+        None => runs.iter().find(|run| !run.is_on()).ok_or("no run that has ended in Loki")?,
     };
     let is_alike = |run: &&RunRow| run.from < b.from && (&run.env, &run.runner) == (&b.env, &b.runner);
-    let a = runs.iter().filter(is_alike).find(|run| run.status != status::STARTED);
+    let a = runs.iter().filter(is_alike).find(|run| !run.is_on());
     Ok((a.ok_or_else(|| format!("no run before {} with the same env and runner in Loki", b.run_id))?, b))
 }
 
@@ -140,7 +140,7 @@ async fn results(client: &Client, settings: &Settings, run: &RunRow) -> Result<R
         meta::DURATION_MS,
         meta::MESSAGE,
     );
-    let to = if run.status == status::STARTED { run.from + LONGEST_RUN } else { run.to };
+    let to = if run.is_on() { run.from + LONGEST_RUN } else { run.to };
     let mut results = Results::new();
     let take = |row: Row| take(&mut results, &row);
     client.query_range(&query, Timestamp(run.from - MARGIN), Timestamp(to + MARGIN), TIMEOUT, take).await?;

@@ -64,6 +64,7 @@ pub async fn pipe(settings: &Settings, options: Options) -> Result<Exit, Failure
                     continue;
                 }
             };
+            session.hold_nobody_up();
             // What the runner has still to say is read: in a pipeline Ctrl-C has reached it as well.
             session.end(RunEnd::Stopped(why.into()));
         }

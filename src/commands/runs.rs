@@ -58,6 +58,13 @@ pub struct RunRow {
     pub(super) to: i64,
 }
 
+impl RunRow {
+    /// True if it has not ended, or not begun.
+    pub(super) fn is_on(&self) -> bool {
+        matches!(self.status.as_str(), status::CREATED | status::STARTED)
+    }
+}
+
 /// `kind="run"` entries of the project → runs, the newest first, at most `most`.
 pub(super) async fn find(
     client: &Client,
@@ -128,8 +135,7 @@ fn grouped(rows: &[Row]) -> Vec<RunRow> {
     let mut runs: Vec<RunRow> = runs.into_values().collect();
     for run in &mut runs {
         run.started = rfc3339(run.from);
-        let is_on = matches!(run.status.as_str(), status::CREATED | status::STARTED);
-        run.ended = if is_on { String::new() } else { rfc3339(run.to) };
+        run.ended = if run.is_on() { String::new() } else { rfc3339(run.to) };
         run.missing_shards = names.get(run.run_id.as_str()).map(missing).unwrap_or_default();
     }
     runs.sort_by_key(|run| std::cmp::Reverse((run.from, run.run_id.clone())));

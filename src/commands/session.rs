@@ -8,12 +8,12 @@ use tokio::sync::oneshot;
 
 use super::events_file::{self, EventFile};
 use super::history::Earlier;
+use super::outcome::Outcome;
 use super::shipping::{Says, SharedQueue, Shipping, eprint_line, limits};
 use super::status_line::{progress_text, seconds};
 use super::tails::Tails;
 use crate::config::{Output as Destination, Settings};
 use crate::decode::Format;
-use crate::event::RunStatus;
 use crate::exit::{Exit, Failure};
 use crate::loki::limits::Limits;
 use crate::names::meta;
@@ -24,7 +24,9 @@ use crate::pipeline::output::{Output, ToNdjson, ToNothing, ToQueue};
 use crate::pipeline::parts::{PartOver, PartStart};
 use crate::pipeline::tail::TailReport;
 use crate::ship::DeliveryState;
-use crate::spool::Queue as _;
+
+/// How often a full spool is looked at.
+const FULL_CHECK: Duration = Duration::from_millis(200);
 
 /// When a run is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +52,6 @@ pub(super) struct Session {
     /// Until the end, as it waits for what is kept of the run: that goes on beside the shipping of the last entries.
     earlier: Earlier,
     drain_timeout: Duration,
-    says: Says,
-}
-
-/// How it all ended.
-pub(super) struct Outcome {
-    /// What the intake saw.
-    pub report: Report,
-    /// Entries that Loki has not got.
-    left: u64,
-    rejected: u64,
-    last_error: Option<String>,
     says: Says,
 }
 
@@ -245,17 +236,35 @@ impl Session {
             report = tails.ended() => return report,
             () = tokio::time::sleep(self.drain_timeout) => {}
         }
-        if let Some(shipping) = &self.shipping {
-            shipping.queue.close();
-        }
+        self.give_up();
         tails.ended().await
     }
 
     /// A full spool is given up: nobody shall wait for ever.
-    pub(super) fn give_up(&self) {
+    fn give_up(&self) {
         if let Some(shipping) = &self.shipping {
-            shipping.queue.close();
+            shipping.queue.give_up();
         }
+    }
+
+    /// From now on a spool that has been full for the drain timeout is given up, as somebody waits for this process: a
+    /// command that writes to its pipes, or a person who wants it to end.
+    pub(super) fn hold_nobody_up(&self) {
+        let Some(shipping) = &self.shipping else { return };
+        let (queue, limit) = (Arc::downgrade(&shipping.queue), self.drain_timeout.max(FULL_CHECK));
+        tokio::spawn(async move {
+            while let Some(queue) = queue.upgrade() {
+                if queue.blocked_for().is_some_and(|blocked| blocked >= limit) {
+                    queue.give_up();
+                    return eprint_line(&format!(
+                        "warning: the spool had no room for {} (--spool-max); the run goes on, and what finds no room is not kept",
+                        seconds(limit)
+                    ));
+                }
+                drop(queue);
+                tokio::time::sleep(FULL_CHECK).await;
+            }
+        });
     }
 
     /// Counters as of just now.
@@ -291,9 +300,7 @@ impl Session {
         let report = tokio::select! {
             report = &mut self.report => report.unwrap_or_default(),
             () = tokio::time::sleep(self.drain_timeout) => {
-                if let Some(shipping) = &self.shipping {
-                    shipping.queue.close();
-                }
+                self.give_up();
                 self.intake_ended().await
             }
         };
@@ -314,97 +321,6 @@ impl Session {
         };
         shipping.end(drain_timeout.saturating_sub(begun.elapsed()), &says).await;
         Outcome { report, left, rejected, last_error, says }
-    }
-}
-
-impl Outcome {
-    /// True if every entry has arrived or is in the spool, where the next process finds it.
-    pub(super) fn is_safe(&self) -> bool {
-        self.report.output_error.is_none()
-    }
-
-    /// Says how the run and the delivery ended.
-    pub(super) fn summarise(&self) {
-        self.says.line(&self.text());
-        self.warn();
-    }
-
-    /// The same in a line, without what went wrong with the delivery.
-    pub(super) fn text(&self) -> String {
-        let report = &self.report;
-        let mut text = match report.status {
-            None => "no run was seen".to_owned(),
-            Some(status) => {
-                let time = seconds(report.elapsed);
-                format!("{} {} in {time}", status.as_str().to_uppercase(), report.counters.summary())
-            }
-        };
-        if self.says.link.is_some() {
-            let sent = report.handed_on.saturating_sub(self.left + self.rejected);
-            text.push_str(&format!("; {sent} of {} entries in Loki", report.entries));
-        }
-        text
-    }
-
-    /// Says what went wrong, if anything did.
-    pub(super) fn warn(&self) {
-        let report = &self.report;
-        if self.left > 0 {
-            let why = self.last_error.as_deref().unwrap_or("it did not answer in time");
-            eprint_line(&format!(
-                "warning: {} entries wait in the spool for Loki at {}: {why}; the next start or `testwire flush` delivers them",
-                self.left, self.says.loki
-            ));
-        }
-        if self.rejected > 0 {
-            eprint_line(&format!(
-                "warning: Loki refused {} entries; they are kept in rejected/ with its answer",
-                self.rejected
-            ));
-        }
-        for complaint in &report.complaints {
-            eprint_line(&format!("warning: {complaint}"));
-        }
-        if let Some(error) = &report.input_error {
-            eprint_line(&format!("error: an input could not be read to its end: {error}"));
-        }
-        if let Some(damage) = &report.damaged {
-            eprint_line(&format!("error: the report is damaged: {damage}; what came before is kept"));
-        } else if let (Some(format), Some(_)) = (report.eventless, report.status) {
-            eprint_line(&format!("error: the input has no event of the format {format}, so its run counts as aborted"));
-        }
-        if let Some(error) = &report.output_error {
-            eprint_line(&format!("error: {error}"));
-        }
-        let lost_room = report.entries.saturating_sub(report.handed_on);
-        if lost_room > 0 && self.says.link.is_some() {
-            eprint_line(&format!(
-                "warning: {lost_room} entries found no room in the spool (--spool-max); what a listener wrote is in its event \
-                 file still, and the next start takes it up"
-            ));
-        }
-        if report.unknown_format {
-            eprint_line(
-                "warning: the input's format was not recognised, so every line was kept as a log line; name it with --format",
-            );
-        }
-    }
-
-    /// The exit code of a command that only forwards. `judge`: a failed run is a failure.
-    pub(super) fn exit(&self, judge: bool) -> Exit {
-        let failed = matches!(self.report.status, Some(RunStatus::Failed | RunStatus::Aborted));
-        let unread = self.report.input_error.is_some() || self.report.damaged.is_some();
-        if unread || self.report.output_error.is_some() {
-            Exit::Input
-        } else if judge && failed {
-            Exit::RunFailed
-        } else if self.left > 0 {
-            Exit::Undelivered
-        } else if self.rejected > 0 {
-            Exit::Rejected
-        } else {
-            Exit::Ok
-        }
     }
 }
 

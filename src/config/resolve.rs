@@ -390,7 +390,7 @@ fn plain_credentials(loki: &LokiServer) -> Option<String> {
 /// have some.
 fn misspelt(env: &Env) -> Vec<String> {
     let known: Vec<String> = setting::ALL.iter().map(|setting| setting.env_name()).collect();
-    let others = [super::CONFIG_FILE_ENV, PASSWORD_ENV, BEARER_TOKEN_ENV, super::TOKEN_ENV];
+    let others = [super::CONFIG_FILE_ENV, PASSWORD_ENV, BEARER_TOKEN_ENV, super::TOKEN_ENV, super::GRAFANA_TOKEN_ENV];
     let is_known = |name: &str| known.iter().any(|other| other == name) || others.contains(&name);
     let unknown = env.keys().filter(|name| name.starts_with("TESTWIRE_") && !is_known(name));
     let close = |name: &String| {

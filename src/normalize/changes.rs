@@ -82,6 +82,10 @@ pub(super) struct Changes {
     has_news: bool,
     #[serde(skip)]
     is_open: bool,
+    /// True if somebody knows of what `xfailed`: a results database is told what was expected by the same who are told by
+    /// a file of known failures elsewhere.
+    #[serde(skip)]
+    knows_expected: bool,
 }
 
 /// The value of the metadata `change`.
@@ -127,10 +131,10 @@ impl Changes {
             return;
         }
         self.tag = Slot::run_tag(&info.run_id);
+        self.knows_expected = info.runner == RESULTS_DATABASE;
         let Some(memory) = &mut self.memory else { return };
         let metadata = info.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let configuration =
-            if info.runner == RESULTS_DATABASE { memory::configuration(metadata.clone()) } else { String::new() };
+        let configuration = if self.knows_expected { memory::configuration(metadata.clone()) } else { String::new() };
         let branch = metadata.into_iter().find(|(name, _)| *name == meta::BRANCH).map_or("", |(_, value)| value);
         let past = memory.open(&Opening {
             key: Key {
@@ -227,7 +231,8 @@ impl Changes {
     /// What a result means, and whether its failure is a known one. Without counters its history is kept, but it is no news.
     pub(super) fn note(&mut self, result: &Result<'_>, counters: Option<&mut Counters>) -> (Judgement, bool) {
         let Result { test, id, status, is_flaky, time, duration, signature, has_parts } = *result;
-        let is_known = self.known.matches(id, time, status.is_failing());
+        let is_known =
+            self.known.matches(id, time, status.is_failing()) || (self.knows_expected && status == Status::Xfailed);
         let Some(outcome) = Outcome::of(status, is_flaky) else { return (Judgement::default(), is_known) };
         let before = self.results.get(&test).copied();
         let slot = match (duration, before) {

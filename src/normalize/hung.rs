@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::Normalizer;
+use super::open::Open;
 use super::pairs::Pairs;
-use super::tests::Open;
 use super::text::{first_line, millis, prefix, push_duration};
 use super::write::key;
 use crate::event::Timestamp;

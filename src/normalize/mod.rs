@@ -9,9 +9,12 @@ mod end;
 mod fit;
 mod hung;
 mod known;
+mod open;
 mod pace;
 mod pairs;
+mod part;
 mod parts;
+mod progress;
 mod render;
 mod running;
 mod signature;
@@ -29,7 +32,8 @@ pub use counters::Counters;
 pub use end::RunEnd;
 pub use fit::fit;
 pub use known::{Known, KnownFailure};
-pub use parts::{Part, PartEnd};
+pub use part::{Part, PartEnd};
+pub use progress::Progress;
 pub use running::{Found, Hints, Running, SharedRunning, Window};
 pub use signature::signature;
 pub use snapshot::{OpenTest, Snapshot};
@@ -77,21 +81,6 @@ pub struct RunInfo {
     pub command: String,
     /// More for the run's own entries: `user`, `branch`, `commit`, `build_url`, `attr_…`; empty values are left out.
     pub metadata: Vec<(String, String)>,
-}
-
-/// What a reader of progress sees, e.g. a terminal.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// Counts.
-    pub counters: Counters,
-    /// Since the run's start.
-    pub elapsed: Duration,
-    /// To the expected end, if it can be said.
-    pub eta: Option<Duration>,
-    /// Id of the test that has been running longest, and for how long.
-    pub oldest: Option<(String, Duration)>,
-    /// Tests under way that are hung.
-    pub hung: u64,
 }
 
 /// Turns the events of one run into entries, in order. Its serialized form is all of its state but the limits, which are to be
@@ -284,10 +273,12 @@ impl Normalizer {
                 if let Some(total) = planned.total {
                     self.tests.plan_total(total);
                 }
+                let known = self.tests.known();
                 for id in &planned.tests {
                     let key = test_key(id);
                     self.tests.plan(key, id, self.changes.expected(key));
                 }
+                self.tests.announced(known, self.verdict.started);
             }
             Fact::RunFinished(run) => self.run_finished(run),
             Fact::SuiteStarted(suite) => self.suite_started(suite, time, out),
@@ -341,65 +332,6 @@ impl Normalizer {
             self.tests.expect(|key| self.changes.expected(key));
             self.changed = true;
         }
-    }
-
-    /// Writes progress if something changed since the last time.
-    pub fn settle(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
-        if self.changed && self.started.is_some() {
-            self.write_progress(self.replayed.unwrap_or(now), out);
-        }
-    }
-
-    /// The state for a terminal.
-    pub fn progress(&self, now: Timestamp) -> Progress {
-        let now = self.replayed.unwrap_or(now);
-        let counters = self.tests.counters;
-        let elapsed = self.started.map_or(Duration::ZERO, |s| now.since(s));
-        Progress {
-            counters,
-            elapsed,
-            eta: self.eta(elapsed, now),
-            hung: self.tests.open().filter(|(_, open)| open.is_hung).count() as u64,
-            oldest: self.tests.oldest().map(|o| (o.id.clone(), o.age(now))),
-        }
-    }
-
-    fn write_progress(&mut self, now: Timestamp, out: &mut dyn EntrySink) {
-        let progress = self.progress(now);
-        self.changed = false;
-        self.last_progress = now;
-        let counts = self.counts();
-        let elapsed = progress.elapsed.as_millis().to_string();
-        let eta = progress.eta.map(|d| d.as_millis().to_string()).unwrap_or_default();
-        let host = self.info.host.clone();
-        let worker = self.tests.oldest().map(|o| o.worker.clone()).unwrap_or_default();
-        let (oldest, oldest_ms) =
-            progress.oldest.map_or_else(Default::default, |(id, age)| (id, age.as_millis().to_string()));
-        let mut pairs = Pairs::new("info");
-        pairs.push(meta::HOST, &host);
-        for (name, value) in &counts {
-            pairs.push(name, value);
-        }
-        pairs.push(meta::counter::ELAPSED_MS, &elapsed);
-        pairs.push(meta::counter::ETA_MS, &eta);
-        pairs.push(meta::counter::OLDEST_TEST, text::prefix(&oldest, text::MAX_MESSAGE));
-        pairs.push(meta::counter::OLDEST_WORKER, &worker);
-        pairs.push(meta::counter::OLDEST_MS, &oldest_ms);
-        let line = format!(
-            "{} of {} done, {} failing",
-            progress.counters.done(),
-            progress.counters.planned,
-            progress.counters.failing()
-        );
-        self.write(key(kind::PROGRESS, ""), now, &line, pairs, out);
-    }
-
-    /// Names and values of the counters that there are.
-    fn counts(&self) -> Vec<(&'static str, String)> {
-        let counters = &self.tests.counters;
-        let changes = counters.change_pairs().into_iter().filter(|(_, n)| *n > 0 || self.changes.is_told());
-        let known = (counters.known > 0).then_some((meta::KNOWN, counters.known));
-        counters.pairs().into_iter().chain(changes).chain(known).map(|(name, n)| (name, n.to_string())).collect()
     }
 }
 

@@ -9,7 +9,8 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::Normalizer;
-use super::tests::{Open, Plan};
+use super::open::Open;
+use super::tests::Plan;
 use crate::event::Timestamp;
 use crate::history::past::TestKeys;
 
@@ -22,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MAX_UNNAMED: usize = 100_000;
 /// So many tests run at a time as did during this part of the time: others only seemed to, because workers report late.
 const OFTEN: f64 = 0.1;
+/// So much of a worker is none: what is measured is never exact.
+const SLIGHT: f64 = 0.35;
 /// More workers than this are not told apart.
 const MAX_WORKERS: usize = 4096;
 
@@ -31,6 +34,8 @@ pub(super) struct Pace {
     /// Seconds that the tests that have ended usually take, and took.
     usual: f64,
     took: f64,
+    /// The first beginning.
+    began: Option<Timestamp>,
     /// Tests that run, and since when it is so many.
     working: usize,
     changed: Timestamp,
@@ -60,6 +65,7 @@ impl Pace {
     /// So many tests run from now on.
     pub(super) fn turn(&mut self, time: Timestamp, working: u64) {
         let working = usize::try_from(working).unwrap_or(MAX_WORKERS).min(MAX_WORKERS);
+        self.began = self.began.or(Some(time));
         if self.held.len() <= self.working {
             self.held.resize(self.working + 1, 0.0);
         }
@@ -84,8 +90,18 @@ impl Pace {
         self.took += took.as_secs_f64();
     }
 
-    /// Tests that run at a time, when there are enough.
-    fn workers(&self, now: Timestamp) -> usize {
+    /// Tests that run at a time, when there are enough: as many as were seen often, but no more than did the work. Go tells of
+    /// some ends late, so that more tests seem to run.
+    fn workers(&self, work: &Work, now: Timestamp) -> usize {
+        let ages: f64 = work.running.iter().map(|(_, age)| age).sum();
+        let elapsed = self.began.map_or(0.0, |began| now.since(began).as_secs_f64());
+        // Each of them is in a test or between two of them.
+        let busy = if elapsed > 0.0 { (self.took + ages + self.between) / elapsed } else { 1.0 };
+        self.seen(now).min((busy - SLIGHT).ceil() as usize).max(1)
+    }
+
+    /// Tests that ran at a time for long enough.
+    fn seen(&self, now: Timestamp) -> usize {
         let seconds = |count: usize| {
             let is_now = count == self.working && self.changed > Timestamp::default();
             let lately = if is_now { now.since(self.changed).as_secs_f64() } else { 0.0 };
@@ -112,7 +128,12 @@ impl Pace {
         let micros = |seconds: f64| Reverse((seconds.max(0.0) * 1e6) as u64);
         let mut free: BinaryHeap<Reverse<u64>> =
             work.running.iter().map(|(usual, age)| micros(usual * slowness - age)).collect();
-        let idle = self.workers(now).saturating_sub(free.len());
+        let workers = self.workers(work, now);
+        // Where more seem to run than there are workers, some have ended, which is not told yet.
+        while free.len() > workers && free.peek() == Some(&micros(0.0)) {
+            free.pop();
+        }
+        let idle = workers.saturating_sub(free.len());
         // One that has ended just now will begin the next test in a moment.
         let rest = |ended: &Timestamp| micros(between - now.since(*ended).as_secs_f64());
         free.extend((0..idle).map(|at| self.free.iter().rev().nth(at).map_or(Reverse(0), rest)));

@@ -6,11 +6,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::render::TestEnd;
-use super::{Normalizer, OpenTest, borrowed};
+use super::{Normalizer, OpenTest, Part, PartEnd, borrowed};
 use crate::event::{
     Event, Fact, LogLine, Planned, Status, StepFinished, SuiteFinished, SuiteStarted, TestFinished, TestRef,
     TestStarted, Timestamp,
@@ -18,30 +17,6 @@ use crate::event::{
 use crate::history::past::test_key;
 use crate::loki::entry::EntrySink;
 use crate::names::status;
-
-/// A file of a batch, as far as its events need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Its id as a test.
-    pub file: Arc<str>,
-    /// Who runs it.
-    pub worker: Arc<str>,
-    /// Stands before the ids of its tests, where those of another file may be the same; mostly empty.
-    pub prefix: Arc<str>,
-}
-
-/// How an attempt of a file ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartEnd {
-    /// Its status.
-    pub status: Status,
-    /// The exit code, if it ended by itself.
-    pub exit_code: Option<i32>,
-    /// Why it failed; empty if it did not.
-    pub message: String,
-    /// How long it took.
-    pub duration: Duration,
-}
 
 /// The files under way.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -71,34 +46,6 @@ struct OpenPart {
     suites: BTreeSet<String>,
     /// What the runner said of its end.
     said: String,
-}
-
-impl Part {
-    fn test(&self) -> TestRef<'_> {
-        TestRef { id: (&*self.file).into(), suite: "".into(), worker: (&*self.worker).into() }
-    }
-
-    /// The id of one of its tests within the batch.
-    fn id<'a>(&self, id: &'a str) -> Cow<'a, str> {
-        if self.prefix.is_empty() || id.starts_with(&*self.file) {
-            Cow::Borrowed(id)
-        } else {
-            Cow::Owned(format!("{}{id}", self.prefix))
-        }
-    }
-
-    fn worker<'a>(&'a self, own: &str) -> Cow<'a, str> {
-        if own.is_empty() { Cow::Borrowed(&*self.worker) } else { Cow::Owned(format!("{}/{own}", self.worker)) }
-    }
-
-    fn inner<'a>(&'a self, test: &'a TestRef<'_>) -> TestRef<'a> {
-        TestRef { id: self.id(&test.id), suite: Cow::Borrowed(test.suite.as_ref()), worker: self.worker(&test.worker) }
-    }
-
-    /// A log line without a test of its own is the file's.
-    fn of_line<'a>(&'a self, test: Option<&'a TestRef<'_>>) -> Option<TestRef<'a>> {
-        Some(test.map_or_else(|| self.test(), |test| self.inner(test)))
-    }
 }
 
 impl Normalizer {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::tests::Open;
+use super::open::Open;
 use super::{Counters, Normalizer, RunInfo};
 use crate::event::{TestRef, Timestamp};
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::event::{Status, TestRef, TestStarted, Timestamp, wholes};
+use crate::event::{Status, TestStarted, Timestamp, wholes};
 use crate::history::past::{ByTest, test_key};
 use crate::normalize::counters::Counters;
+use crate::normalize::open::Open;
 use crate::normalize::text::prefix;
 
 /// Names of planned tests are kept up to this many bytes, to say at the end which never ran; beyond, only their number.
@@ -14,72 +15,6 @@ const MAX_NAME: usize = 4 << 10;
 /// Ended tests are remembered in two generations of this many, 16 bytes each, so that a retry is known as one. A test
 /// that comes again after more others than this counts as a new one; memory stays bounded whatever the run's length.
 const GENERATION: usize = 400_000;
-
-/// A test under way.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub(super) struct Open {
-    pub(super) id: String,
-    pub(super) suite: String,
-    pub(super) worker: String,
-    pub(super) tags: String,
-    pub(super) attempt: u32,
-    pub(super) started: Timestamp,
-    /// Since when it runs; `None` while it waits for its turn.
-    #[serde(default)]
-    since: Option<Timestamp>,
-    /// How long it ran before that.
-    #[serde(default)]
-    ran: Duration,
-    /// Key of the test that it is a part of, if that is under way.
-    #[serde(default)]
-    whole: Option<u64>,
-    /// Parts of it that are under way.
-    #[serde(default)]
-    parts: u32,
-    /// True once it had a part, so that its time is mostly that of its parts.
-    #[serde(default)]
-    pub(super) has_parts: bool,
-    /// Its last line of output, as far as it is kept.
-    pub(super) last_output: String,
-    /// True once it was announced as hung.
-    pub(super) is_hung: bool,
-}
-
-impl Open {
-    /// An attempt that begins.
-    pub(super) fn new(test: &TestRef<'_>, attempt: u32, started: Timestamp) -> Self {
-        Self {
-            id: test.id.clone().into_owned(),
-            suite: test.suite.clone().into_owned(),
-            worker: test.worker.clone().into_owned(),
-            tags: String::new(),
-            attempt,
-            started,
-            since: Some(started),
-            ran: Duration::ZERO,
-            whole: None,
-            parts: 0,
-            has_parts: false,
-            last_output: String::new(),
-            is_hung: false,
-        }
-    }
-
-    /// How long it has been running; waiting does not count.
-    pub(super) fn age(&self, now: Timestamp) -> Duration {
-        self.ran + self.since.map(|since| now.since(since)).unwrap_or_default()
-    }
-
-    /// True while it waits for its turn.
-    pub(super) fn is_paused(&self) -> bool {
-        self.since.is_none()
-    }
-
-    /// True if it runs by itself: it neither waits for its turn, nor for its parts.
-    pub(super) fn is_working(&self) -> bool {
-        self.since.is_some() && self.parts == 0
-    }
-}
 
 /// A test that was announced and has not been seen.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -139,6 +74,9 @@ pub(super) struct Tests {
     working: u64,
     #[serde(default)]
     plan: Plan,
+    /// Announcements that named tests which were not named before.
+    #[serde(default)]
+    announcements: u32,
 }
 
 /// How much the announcements say of what is to come.
@@ -402,6 +340,20 @@ impl Tests {
         self.known = counters.planned;
     }
 
+    /// Tests were announced by name; `known` were known before, and so many runners have begun. Several that each name their
+    /// own may not be all there will be. Workers of one runner all name the same.
+    pub(super) fn announced(&mut self, known: u64, runners: u64) {
+        self.announcements += u32::from(self.known > known);
+        if self.announcements > 1 && runners > 1 && self.plan == Plan::Whole {
+            self.plan = Plan::InParts;
+        }
+    }
+
+    /// Distinct tests that were announced by name or seen.
+    pub(super) fn known(&self) -> u64 {
+        self.known
+    }
+
     /// What was announced by name is all, though parts of it may be announced by themselves.
     pub(super) fn plan_is_whole(&mut self) {
         self.plan = Plan::Total;
@@ -424,6 +376,7 @@ impl Tests {
 #[cfg(test)]
 mod tests_ {
     use super::*;
+    use crate::event::TestRef;
 
     fn test(id: &str) -> TestRef<'_> {
         TestRef { id: id.into(), ..TestRef::default() }

@@ -74,6 +74,8 @@ pub struct Feed {
     pub(super) part: Option<Part>,
     /// True if the last look at it gave something.
     pub(super) is_fresh: bool,
+    /// True if that may not have been all there was.
+    pub(super) has_more: bool,
     lines: LineReader,
     handler: Handler,
     tee: Option<Box<dyn Tee>>,
@@ -102,6 +104,7 @@ impl Feed {
             eventless: None,
             part: None,
             is_fresh: false,
+            has_more: false,
             lines: LineReader::default(),
             handler,
             tee: None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::feed::Feed;
-use super::output::{Mark, Output, OutputError};
+use super::output::{Mark, Output, OutputError, ToNothing};
 use super::parts::{Ending, PartOver, PartStart};
 use crate::decode::Format;
 use crate::event::{RunStatus, Timestamp};
@@ -23,6 +23,8 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(10);
 const IDLE_EVERY: Duration = Duration::from_millis(200);
 /// How long a pipe may be quiet, once the run has ended, before it is taken for held open by a left-over process.
 const QUIET: Duration = Duration::from_millis(500);
+/// After so long a left-over process that goes on writing is not listened to any more.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How often the state for the terminal is refreshed.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
@@ -117,7 +119,11 @@ pub struct Intake {
     wake: PipeReader,
     live: Arc<Mutex<Live>>,
     published: Instant,
-    end: Option<RunEnd>,
+    /// Entries that the output was asked to hand on.
+    flushed: u64,
+    /// The output takes no more, and the event file has what is to come.
+    is_left_to_others: bool,
+    end: Option<(RunEnd, Instant)>,
     ending: Ending,
     ends_with_input: bool,
     last_input: Instant,
@@ -149,6 +155,8 @@ impl Intake {
             wake,
             live,
             published: now,
+            flushed: 0,
+            is_left_to_others: false,
             end: None,
             ending: Ending::default(),
             ends_with_input,
@@ -182,7 +190,7 @@ impl Intake {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::End(end) => drop(self.end.get_or_insert(end)),
+            Order::End(end) => drop(self.end.get_or_insert((end, Instant::now()))),
             Order::Over(over) => self.ending.add(*over),
             Order::Begin(start) => {
                 let PartStart { part, attempt, feeds } = *start;
@@ -215,11 +223,9 @@ impl Intake {
         let ready = self.wait();
         let now = now();
         let mut came = false;
-        // False if there was more to read than was read.
-        let mut is_read_up = true;
         let Self { feeds, normalizer, output, .. } = self;
         for (feed, ready) in feeds.iter_mut().zip(ready) {
-            feed.is_fresh = false;
+            (feed.is_fresh, feed.has_more) = (false, false);
             if !ready || feed.ended {
                 continue;
             }
@@ -227,7 +233,7 @@ impl Intake {
                 Ok(Got::Bytes(count)) => {
                     came = true;
                     feed.is_fresh = true;
-                    is_read_up &= count < READ;
+                    feed.has_more = count >= READ;
                 }
                 Ok(Got::Nothing) => {}
                 Ok(Got::End) => feed.end(normalizer, &mut **output, now),
@@ -240,7 +246,7 @@ impl Intake {
         if came {
             self.last_input = Instant::now();
         }
-        if is_read_up {
+        if !feeds.iter().any(|feed| feed.has_more) {
             normalizer.running().lock().heard(now);
         }
         normalizer.tick(now, &mut **output);
@@ -276,21 +282,36 @@ impl Intake {
         let fds_ended = self.feeds.iter().all(|f| f.ended || f.source.pollable().is_none());
         match self.end {
             None => self.ends_with_input && self.feeds.iter().all(|f| f.ended),
-            Some(_) => quiet && self.ending.is_empty() && (fds_ended || self.last_input.elapsed() >= QUIET),
+            Some(_) if !self.ending.is_empty() => false,
+            // What was written before the end has been read by then, as nothing is left at this moment.
+            Some((_, told)) if told.elapsed() >= LAST_WORDS && !self.feeds.iter().any(|f| f.has_more) => true,
+            Some(_) => quiet && (fds_ended || self.last_input.elapsed() >= QUIET),
         }
     }
 
     fn flush(&mut self) {
+        self.hand_on(|output, mark| output.flush(mark));
+    }
+
+    fn hand_on(&mut self, flush: impl FnOnce(&mut dyn Output, &mut dyn FnMut() -> Mark) -> Result<(), OutputError>) {
         let Self { feeds, normalizer, output, .. } = self;
         let mut mark =
             || Mark { run: normalizer.snapshot(), events: feeds.iter().find_map(Feed::offset), ..Mark::default() };
-        match output.flush(&mut mark) {
-            Ok(()) => self.report.handed_on = self.normalizer.entries(),
+        let flushed = flush(&mut **output, &mut mark);
+        let entries = normalizer.entries();
+        let fresh = entries - std::mem::replace(&mut self.flushed, entries);
+        match flushed {
+            Ok(()) if self.is_left_to_others => {}
+            Ok(()) => self.report.handed_on += fresh,
             Err(error) => {
                 self.report.output_error.get_or_insert(error);
                 if self.ends_with_input {
                     // Nobody takes the entries: to read on would only lose them.
                     self.feeds.iter_mut().for_each(|f| f.ended = true);
+                } else if self.feeds.iter().any(|f| f.offset().is_some()) {
+                    // The event file has them still: whoever takes it up goes on where this one stopped.
+                    self.is_left_to_others = true;
+                    self.output = Box::new(ToNothing);
                 }
             }
         }
@@ -310,9 +331,9 @@ impl Intake {
         let Self { feeds, normalizer, output, .. } = &mut self;
         feeds.iter_mut().filter(|f| !f.ended).for_each(|f| f.end(normalizer, &mut **output, now));
         normalizer.enter(None);
-        let end = self.end.take().unwrap_or(RunEnd::InputEnded);
+        let end = self.end.take().map_or(RunEnd::InputEnded, |(end, _)| end);
         self.report.status = self.normalizer.finish(&end, now, &mut *self.output);
-        self.flush();
+        self.hand_on(|output, mark| output.flush_last(mark));
         let progress = self.normalizer.progress(now);
         self.report.counters = progress.counters;
         self.report.elapsed = progress.elapsed;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-use crate::loki::encode::Encoder;
+use crate::loki::encode::{Chunk, Encoder};
 use crate::loki::entry::{Entry, EntrySink, Stream};
 use crate::normalize::Snapshot;
 use crate::spool::{Queue, SpoolError};
@@ -20,6 +20,14 @@ pub trait Output: EntrySink + Send {
     /// # Errors
     /// If it cannot be handed on; what was taken is kept where it can be.
     fn flush(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError>;
+
+    /// The same for the end of a run, for which there is always room.
+    ///
+    /// # Errors
+    /// Those of [`Output::flush`].
+    fn flush_last(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
+        self.flush(mark)
+    }
 }
 
 /// How far the inputs of a run are dealt with by the entries that were handed on so far.
@@ -109,18 +117,32 @@ impl<Q> EntrySink for ToQueue<Q> {
     }
 }
 
-impl<Q: Queue> Output for ToQueue<Q> {
-    fn flush(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
+impl<Q: Queue> ToQueue<Q> {
+    fn hand_on(
+        &mut self,
+        mark: &mut dyn FnMut() -> Mark,
+        append: impl FnOnce(&Q, Vec<Chunk>, Option<Vec<u8>>) -> Result<(), SpoolError>,
+    ) -> Result<(), OutputError> {
         let chunks = self.encoder.take();
         if chunks.is_empty() {
             return Ok(());
         }
         if !self.is_marking {
-            return Ok(self.queue.append(chunks, None)?);
+            return Ok(append(&self.queue, chunks, None)?);
         }
         // Text and numbers cannot fail to become JSON.
-        let append = |mark: Mark| self.queue.append(chunks, serde_json::to_vec(&mark).ok());
+        let append = |mark: Mark| append(&self.queue, chunks, serde_json::to_vec(&mark).ok());
         Ok(self.latest.with(mark(), append)?)
+    }
+}
+
+impl<Q: Queue> Output for ToQueue<Q> {
+    fn flush(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
+        self.hand_on(mark, Q::append)
+    }
+
+    fn flush_last(&mut self, mark: &mut dyn FnMut() -> Mark) -> Result<(), OutputError> {
+        self.hand_on(mark, Q::append_last)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::feed::Feed;
+use super::intake::LAST_WORDS;
 use super::output::Output;
 use crate::event::Timestamp;
 use crate::normalize::{Normalizer, Part, PartEnd};
@@ -32,11 +33,18 @@ pub struct PartOver {
 
 /// Files whose last words are still to be read.
 #[derive(Default)]
-pub(super) struct Ending(Vec<(PartOver, Instant)>);
+pub(super) struct Ending(Vec<Over>);
+
+struct Over {
+    over: PartOver,
+    since: Instant,
+    heard: Instant,
+}
 
 impl Ending {
     pub(super) fn add(&mut self, over: PartOver) {
-        self.0.push((over, Instant::now()));
+        let now = Instant::now();
+        self.0.push(Over { over, since: now, heard: now });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -44,7 +52,7 @@ impl Ending {
     }
 
     /// Ends the files that have nothing more to say, by the last look at their feeds: pipes have ended, or were silent for
-    /// `quiet`, because a process that was left over has them. Returns whom to tell once that is handed on.
+    /// `quiet`, because a process that was left over has them. One that goes on writing is not listened to for ever. Returns whom to tell once that is handed on.
     pub(super) fn settle(
         &mut self,
         feeds: &mut Vec<Feed>,
@@ -55,18 +63,21 @@ impl Ending {
     ) -> Vec<oneshot::Sender<()>> {
         let mut told = Vec::new();
         let mut rest = Vec::new();
-        for (over, mut heard) in self.0.drain(..) {
-            let of_part = |feed: &Feed| feed.part.as_ref() == Some(&over.part);
-            if feeds.iter().any(|feed| of_part(feed) && feed.is_fresh) {
-                heard = Instant::now();
-                rest.push((over, heard));
+        for mut file in self.0.drain(..) {
+            let part = file.over.part.clone();
+            let of_part = |feed: &Feed| feed.part.as_ref() == Some(&part);
+            let is_late = file.since.elapsed() >= LAST_WORDS;
+            if feeds.iter().any(|feed| of_part(feed) && (feed.has_more || feed.is_fresh && !is_late)) {
+                file.heard = Instant::now();
+                rest.push(file);
                 continue;
             }
             let has_pipe = feeds.iter().any(|feed| of_part(feed) && !feed.ended && feed.source.pollable().is_some());
-            if has_pipe && heard.elapsed() < quiet {
-                rest.push((over, heard));
+            if has_pipe && file.heard.elapsed() < quiet && !is_late {
+                rest.push(file);
                 continue;
             }
+            let over = file.over;
             for feed in feeds.iter_mut().filter(|feed| of_part(feed) && !feed.ended) {
                 feed.end(normalizer, output, now);
             }

@@ -11,8 +11,8 @@
 //!   is. Records are committed in any order; one that waits for hours keeps its own segment and no other.
 //! - Nothing read from a file is believed without its checksum, lengths least of all. Damage costs the record, or, if it
 //!   hits what the group says of its records, the group; it is counted and kept in the folder `corrupt` beside the queues.
-//! - The segments have at most [`Settings::max_bytes`] together; only a group that is larger by itself exceeds that. At
-//!   the cap, and while the disk is full, an append waits.
+//! - The segments have at most [`Settings::max_bytes`] together; only a group that is larger by itself, or a run's end, exceeds that. At
+//!   the cap, and while the disk is full, an append waits, until whoever owns the queue gives that up.
 //! - Memory does not grow with the backlog, but for a bit a record and 24 bytes for 16 KiB: 3 million waiting records of one
 //!   entry each take 4 MiB beside the tail of at most [`Settings::tail_bytes`].
 //! - Files say their format version. Older ones are read, newer ones are refused and left as they are.
@@ -131,6 +131,9 @@ pub enum SpoolError {
     /// It was closed and takes no more.
     #[error("the spool is closed")]
     Closed,
+    /// It is at its cap, and nobody waits for room any more.
+    #[error("the spool is full")]
+    Full,
     /// A record that was committed already, or never handed out, was asked for.
     #[error("the spool has no record {}", .0.0)]
     NoRecord(RecordId),
@@ -181,6 +184,9 @@ pub trait Queue: Send + Sync + 'static {
     /// came: of chunks and mark, a crash leaves all or nothing. Called from a plain thread: it blocks while the queue is at
     /// its cap or the disk is full. On an error, nothing was accepted.
     fn append(&self, chunks: Vec<Chunk>, mark: Option<Vec<u8>>) -> Result<(), SpoolError>;
+
+    /// The same for the end of a run, which is little and finds room beyond the cap.
+    fn append_last(&self, chunks: Vec<Chunk>, mark: Option<Vec<u8>>) -> Result<(), SpoolError>;
 
     /// The next record that was not handed out yet; waits for one. `None` once the queue is closed and all was handed
     /// out. May be dropped while it waits, without loss.

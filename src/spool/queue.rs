@@ -11,7 +11,7 @@ use super::files::{self, Lock, failed};
 use super::format::Group;
 use super::reader::Reader;
 use super::scan::{self, Scan};
-use super::state::{self, Next, Shared};
+use super::state::{self, Next, Shared, State};
 use super::timings::Timings;
 use super::writer::{self, Append, Command, Writer};
 use super::{Backlog, Queue, RecordId, Settings, SpoolError};
@@ -134,21 +134,45 @@ impl DiskQueue {
         thread.join().map_err(|_| SpoolError::Writer)
     }
 
-    /// Waits until there is room for a group, and takes it.
-    fn reserve(&self, len: u64) -> Result<(), SpoolError> {
-        let max = self.shared.settings.max_bytes;
+    /// How long nothing can be written, at the cap or on a full disk; `None` if nobody waits.
+    pub fn blocked_for(&self) -> Option<Duration> {
+        self.shared.state().blocked_for()
+    }
+
+    /// From now on an append that would wait fails at once, those that wait now included.
+    pub fn give_up(&self) {
+        self.shared.give_up();
+    }
+
+    /// Waits until there is room for a group up to `max`, and takes it.
+    fn reserve(&self, len: u64, max: u64) -> Result<(), SpoolError> {
         let mut state = self.shared.state();
-        state.waiting += 1;
-        let mut state = self.shared.wait(state, Duration::MAX, |state| !state.closed && !state.has_room(len, max));
-        state.waiting -= 1;
-        if state.failed {
-            return Err(SpoolError::Writer);
+        if !state.has_room(len, max) {
+            state.waiting += 1;
+            state.block();
+            let may_wait = |state: &mut State| !state.closed && !state.given_up && !state.has_room(len, max);
+            state = self.shared.wait(state, Duration::MAX, may_wait);
+            state.waiting -= 1;
+            state.unblock();
         }
-        if state.closed {
-            return Err(SpoolError::Closed);
+        match &*state {
+            State { failed: true, .. } => Err(SpoolError::Writer),
+            State { closed: true, .. } => Err(SpoolError::Closed),
+            state if !state.has_room(len, max) => Err(SpoolError::Full),
+            _ => {
+                state.reserve(len);
+                Ok(())
+            }
         }
-        state.reserve(len);
-        Ok(())
+    }
+
+    fn append_below(&self, max: u64, chunks: Vec<Chunk>, mark: Option<Vec<u8>>) -> Result<(), SpoolError> {
+        let group = Group::new(chunks, mark).ok_or(SpoolError::TooLarge)?;
+        self.reserve(group.header().len(), max)?;
+        let (done, answer) = sync_channel(1);
+        let sent = self.shared.commands.send(Command::Append(Append { group, done }));
+        sent.map_err(|_| SpoolError::Writer)?;
+        answer.recv().map_err(|_| SpoolError::Writer)?
     }
 }
 
@@ -162,12 +186,11 @@ impl Drop for DiskQueue {
 
 impl Queue for DiskQueue {
     fn append(&self, chunks: Vec<Chunk>, mark: Option<Vec<u8>>) -> Result<(), SpoolError> {
-        let group = Group::new(chunks, mark).ok_or(SpoolError::TooLarge)?;
-        self.reserve(group.header().len())?;
-        let (done, answer) = sync_channel(1);
-        let sent = self.shared.commands.send(Command::Append(Append { group, done }));
-        sent.map_err(|_| SpoolError::Writer)?;
-        answer.recv().map_err(|_| SpoolError::Writer)?
+        self.append_below(self.shared.settings.max_bytes, chunks, mark)
+    }
+
+    fn append_last(&self, chunks: Vec<Chunk>, mark: Option<Vec<u8>>) -> Result<(), SpoolError> {
+        self.append_below(u64::MAX, chunks, mark)
     }
 
     async fn next(&self) -> Option<(RecordId, Chunk)> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
@@ -42,6 +42,10 @@ pub(super) struct State {
     reserved: u64,
     /// Appends that wait for room.
     pub(super) waiting: usize,
+    /// Since when nothing can be written, while somebody wants to.
+    blocked_since: Option<Instant>,
+    /// Nobody waits for room any more.
+    pub(super) given_up: bool,
     /// The newest records, up to `next`.
     tail: VecDeque<Tailed>,
     tail_bytes: usize,
@@ -159,6 +163,11 @@ impl Shared {
         self.close();
     }
 
+    pub(super) fn give_up(&self) {
+        self.state().given_up = true;
+        self.room.notify_all();
+    }
+
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.room.notify_all();
@@ -174,6 +183,20 @@ impl State {
 
     pub(super) fn reserve(&mut self, len: u64) {
         self.reserved += len;
+    }
+
+    /// Somebody cannot go on.
+    pub(super) fn block(&mut self) {
+        self.blocked_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Somebody can.
+    pub(super) fn unblock(&mut self) {
+        self.blocked_since = (self.waiting > 0).then(Instant::now);
+    }
+
+    pub(super) fn blocked_for(&self) -> Option<Duration> {
+        self.blocked_since.map(|since| since.elapsed())
     }
 
     pub(super) fn release(&mut self, len: u64) {

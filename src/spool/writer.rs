@@ -111,10 +111,14 @@ impl Writer {
     }
 
     /// Writes the first of the appends, as many as fit into the segment, and answers them. On a failure it waits, or
-    /// gives up if the queue was closed.
+    /// gives up if the queue was closed or nobody waits any more.
     fn write(&mut self, appends: &mut VecDeque<Append>) {
         match self.try_write(appends) {
-            Ok(()) => self.warned = false,
+            Ok(()) if self.warned => {
+                self.warned = false;
+                self.shared.state().unblock();
+            }
+            Ok(()) => {}
             Err(error) => {
                 if !self.warned {
                     let dir = self.shared.dir.display();
@@ -123,7 +127,9 @@ impl Writer {
                 }
                 // What was delivered meanwhile makes room.
                 self.tidy(false);
-                if self.shared.wait(self.shared.state(), RETRY_EVERY, |state| !state.closed).closed {
+                self.shared.state().block();
+                let may_wait = |state: &mut state::State| !state.closed && !state.given_up;
+                if !may_wait(&mut self.shared.wait(self.shared.state(), RETRY_EVERY, may_wait)) {
                     self.give_up(appends, &error);
                 }
             }

@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::record::Record;
 use super::store::locked;
@@ -57,6 +60,22 @@ impl Launch {
     /// What `batch` keeps of a run.
     pub(super) fn of_run(&self, run_id: &str) -> PathBuf {
         self.state_dir.join("batch").join(run_id)
+    }
+
+    /// Opens what `batch` keeps of a run. Tests can put anything in its place: no link is followed, nothing is waited for, and
+    /// only a plain file of the account's own counts.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn kept(&self, run_id: &str, name: &str) -> io::Result<File> {
+        let state = File::open(&self.state_dir)?;
+        let path = Path::new("batch").join(run_id).join(name);
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let file = File::from(openat2(state, path, flags, Mode::empty(), within)?);
+        let about = file.metadata()?;
+        let is_own = self.account.as_ref().is_none_or(|account| about.uid() == account.uid);
+        if about.is_file() && is_own { Ok(file) } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 
     /// A command that runs `program` as the account does, without an environment of its own.

@@ -87,14 +87,7 @@ impl Queue {
         }
         let command = self.command(order.command.as_deref())?;
         let (files, contents) = self.files(order.files)?;
-        let mut runs = self.runs();
-        let waiting = runs.records.values().filter(|record| record.state == State::Created).count();
-        if waiting >= self.rules.max_queued {
-            return Err(Refused::Full(waiting));
-        }
-        let id = runs.last + 1;
-        self.store.give(id)?;
-        runs.last = id;
+        let id = self.number()?;
         let created = now();
         let sent = contents.is_some();
         let record = Record {
@@ -111,15 +104,37 @@ impl Queue {
             reason: String::new(),
             cancelled: false,
         };
+        // Others go on meanwhile, as it may be much.
         let kept = contents.map_or(Ok(()), |contents| self.keep(&record, &contents));
-        if let Err(error) = kept.and_then(|()| self.store.write(&record)) {
+        if let Err(refused) = kept.map_err(Refused::from).and_then(|()| self.add(&record)) {
             self.store.remove(id);
-            return Err(error.into());
+            return Err(refused);
         }
-        runs.records.insert(id, record.clone());
-        drop(runs);
         self.changed.notify_one();
         Ok(record)
+    }
+
+    /// The number of a new run, if there is place for one.
+    fn number(&self) -> Result<u64, Refused> {
+        let mut runs = self.runs();
+        self.has_place(&runs)?;
+        let id = runs.last + 1;
+        self.store.give(id)?;
+        runs.last = id;
+        Ok(id)
+    }
+
+    fn add(&self, record: &Record) -> Result<(), Refused> {
+        let mut runs = self.runs();
+        self.has_place(&runs)?;
+        self.store.write(record)?;
+        runs.records.insert(record.id, record.clone());
+        Ok(())
+    }
+
+    fn has_place(&self, runs: &Runs) -> Result<(), Refused> {
+        let waiting = runs.records.values().filter(|record| record.state == State::Created).count();
+        if waiting >= self.rules.max_queued { Err(Refused::Full(waiting)) } else { Ok(()) }
     }
 
     fn command(&self, wanted: Option<&str>) -> Result<String, Refused> {
@@ -202,7 +217,7 @@ impl Queue {
 
     /// What its files said, at most about `most` bytes of it. Blocks on the disk.
     pub fn results(&self, record: &Record, most: u64) -> String {
-        results::text(record, &self.launch.of_run(&record.run_id), most)
+        results::text(record, &self.launch, most)
     }
 
     /// Removes a run; one that is running ends first. False if there is none. Blocks on the disk.

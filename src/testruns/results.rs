@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::Path;
 
 use serde::Deserialize;
 
+use super::launch::Launch;
 use super::record::{Record, State};
+
+/// Longest journal that is read, in bytes: 10,000 files have one of 5 MB.
+const MOST_JOURNAL: u64 = 64 << 20;
 
 /// A line of the journal.
 #[derive(Debug, Deserialize)]
@@ -31,8 +34,13 @@ struct Journal {
 
 impl Journal {
     /// The journal as far as it is written; a last line that is cut does not count.
-    fn read(directory: &Path) -> Self {
-        let text = std::fs::read_to_string(directory.join("journal.ndjson")).unwrap_or_default();
+    fn read(launch: &Launch, run_id: &str) -> Self {
+        let mut bytes = Vec::new();
+        if let Ok(file) = launch.kept(run_id, "journal.ndjson") {
+            // What was read before an error counts.
+            file.take(MOST_JOURNAL).read_to_end(&mut bytes).ok();
+        }
+        let text = String::from_utf8_lossy(&bytes);
         let mut journal = Self::default();
         for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
             match line.file.clone() {
@@ -45,13 +53,13 @@ impl Journal {
 }
 
 /// How the run ended; `None` if it does not say.
-pub(super) fn outcome(directory: &Path) -> Option<State> {
-    Journal::read(directory).run.filter(|state| state.is_over())
+pub(super) fn outcome(launch: &Launch, run_id: &str) -> Option<State> {
+    Journal::read(launch, run_id).run.filter(|state| state.is_over())
 }
 
 /// The text of all files that have ended, each with at most a fair part of `most` bytes of its output.
-pub(super) fn text(record: &Record, directory: &Path, most: u64) -> String {
-    let journal = Journal::read(directory);
+pub(super) fn text(record: &Record, launch: &Launch, most: u64) -> String {
+    let journal = Journal::read(launch, &record.run_id);
     let part = most / record.files.len().max(1) as u64;
     let mut out = String::new();
     if record.state.is_over() && record.reason.is_empty() && journal.files.is_empty() {
@@ -70,8 +78,8 @@ pub(super) fn text(record: &Record, directory: &Path, most: u64) -> String {
             (None, Some(code)) if code != 0 => format!(" (exit code {code})"),
             _ => String::new(),
         };
-        let path = directory.join("output").join(format!("{index}.log"));
-        let output = tail(&path, part).unwrap_or_default();
+        let output = launch.kept(&record.run_id, &format!("output/{index}.log"));
+        let output = output.and_then(|file| tail(file, part)).unwrap_or_default();
         let stream = &record.run_id;
         let cut = if output.1 { format!("(all of it is in Loki: run_id {stream})\n…") } else { String::new() };
         write!(out, "\nTested: {file}\nResult: {result}{why}\nStdout: {cut}{}\nStderr:  in Stdout\n", output.0)
@@ -85,8 +93,7 @@ pub(super) fn text(record: &Record, directory: &Path, most: u64) -> String {
 }
 
 /// The last `most` bytes of a file, and whether there are more.
-pub(super) fn tail(path: &Path, most: u64) -> io::Result<(String, bool)> {
-    let mut file = File::open(path)?;
+pub(super) fn tail(mut file: File, most: u64) -> io::Result<(String, bool)> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
     let mut bytes = Vec::new();

@@ -1,5 +1,6 @@
 //! Starts what waits, watches what runs, and says how it ended.
 
+use std::fs::File;
 use std::io;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
@@ -143,13 +144,16 @@ impl Queue {
     /// A batch has ended: its journal says how.
     fn ended(&self, id: u64, exit: Option<ExitStatus>, why: &str) {
         let Some(record) = self.runs().records.get(&id).cloned() else { return };
-        let outcome = results::outcome(&self.launch.of_run(&record.run_id));
+        let outcome = results::outcome(&self.launch, &record.run_id);
         let reason = match (outcome, exit) {
             (Some(State::Passed | State::Failed), _) => String::new(),
             _ if !why.is_empty() => why.to_owned(),
             (Some(_), _) => "it was stopped".into(),
             (None, exit) => {
-                let said = results::tail(&self.paths(&record).log, LAST_WORDS).unwrap_or_default().0;
+                let said = File::open(self.paths(&record).log)
+                    .and_then(|log| results::tail(log, LAST_WORDS))
+                    .unwrap_or_default()
+                    .0;
                 let how = exit.map_or_else(|| "while testwire did not run".to_owned(), |exit| exit.to_string());
                 format!("its batch ended without a result ({how}) {}", said.trim()).trim_end().to_owned()
             }

@@ -41,7 +41,8 @@ return {
   loading: all('.panel-loading, [aria-label="Panel loading bar"], .preloader, [data-testid="Spinner"]').length,
   wrong: all('[data-testid="data-testid Alert error"], [aria-label="Alert error"], .panel-info-corner--error, ' +
              '[data-testid="data-testid Panel status error"], [aria-label="Panel status"]').map(text),
-  height: Math.max(document.body.scrollHeight, ...all('.scrollbar-view, .view, main').map((e) => e.scrollHeight)),
+  // Not the height of whatever scrolls: the list of a log is much longer than its panel.
+  height: Math.max(document.body.scrollHeight, ...all('.react-grid-layout').map((e) => e.getBoundingClientRect().bottom)),
   text: document.body.innerText,
 };
 """

@@ -15,7 +15,8 @@ pub(crate) struct Daemon {
     child: Child,
     pub(crate) address: String,
     pub(crate) directory: tempfile::TempDir,
-    out: Option<JoinHandle<Vec<u8>>>,
+    out: Option<JoinHandle<()>>,
+    written: Arc<Mutex<Vec<u8>>>,
     err: Option<JoinHandle<String>>,
     said: Arc<Mutex<String>>,
 }
@@ -61,14 +62,19 @@ impl Daemon {
             "--timezone",
             "UTC",
         ]);
-        command.args(arguments).current_dir(directory.path()).env_clear().envs(env.iter().copied());
+        command.args(arguments).current_dir(directory.path()).env_clear();
+        // What it says of itself would be among the entries on slow machines only.
+        command.env("TESTWIRE_HEALTH_EVERY", "0s").envs(env.iter().copied());
         command.env("HOME", directory.path()).env("TESTWIRE_STATE_DIR", directory.path().join("state"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&written);
         let out = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            stdout.read_to_end(&mut bytes).unwrap();
-            bytes
+            let mut bytes = [0; 16 * 1024];
+            while let count @ 1.. = stdout.read(&mut bytes).unwrap() {
+                shared.lock().unwrap().extend_from_slice(&bytes[..count]);
+            }
         });
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut first = String::new();
@@ -85,7 +91,7 @@ impl Daemon {
             }
             shared.lock().unwrap().clone()
         });
-        Self { child, address, directory, out: Some(out), err: Some(err), said }
+        Self { child, address, directory, out: Some(out), written, err: Some(err), said }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -104,9 +110,24 @@ impl Daemon {
         self.said.lock().unwrap().clone()
     }
 
+    /// Waits until it has written so many entries with this in them.
+    pub(crate) fn wait_for(&self, count: usize, what: &str) {
+        let begun = Instant::now();
+        let found = || String::from_utf8_lossy(&self.written.lock().unwrap()).matches(what).count();
+        while found() < count {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{} of {count} {what}", found());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until so many runs are over, which they are when the hub has waited for another process of each.
+    pub(crate) fn wait_for_ends(&self, runs: usize) {
+        self.wait_for(runs, "\"entries\":");
+    }
+
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
         stream
     }
 
@@ -146,7 +167,8 @@ impl Daemon {
             assert!(begun.elapsed() < Duration::from_secs(60), "it does not stop");
             std::thread::sleep(Duration::from_millis(5));
         };
-        let out = self.out.take().unwrap().join().unwrap();
+        self.out.take().unwrap().join().unwrap();
+        let out = self.written.lock().unwrap().clone();
         let entries = out.split(|b| *b == b'\n').filter(|line| !line.is_empty());
         let entries = entries.map(|line| serde_json::from_slice(line).unwrap()).collect();
         Ended { code: status.code(), entries, err: self.err.take().unwrap().join().unwrap() }

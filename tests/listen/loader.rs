@@ -3,11 +3,6 @@
 use crate::daemon::{Daemon, counts, text};
 use crate::replay::{recorded, replay};
 
-/// Longer than the hub waits for another process of a run.
-fn wait_for_the_end() {
-    std::thread::sleep(std::time::Duration::from_millis(3600));
-}
-
 #[test]
 fn a_pytest_run_counts_as_pytest_counts() {
     let daemon = Daemon::start(&[]);
@@ -67,7 +62,7 @@ fn a_run_with_a_custom_id_and_one_process_ends_with_it() {
     for request in [start, first, end] {
         request.send(&daemon);
     }
-    wait_for_the_end();
+    daemon.wait_for_ends(1);
     let ended = daemon.stop();
     assert_eq!(counts(ended.end()), "passed 1/0/0/0/0 of 4");
     assert!(ended.end()["line"].as_str().unwrap().contains("never ran: 3"));

@@ -46,7 +46,7 @@ fn processes_that_name_the_same_run_are_one_run_with_one_set_of_counters() {
     daemon.post(path, "{\"event\":\"run_finished\"}");
     daemon.post(path, "{\"event\":\"log\",\"text\":\"still here\"}");
     daemon.post(path, "{\"event\":\"run_finished\"}");
-    std::thread::sleep(std::time::Duration::from_millis(3600));
+    daemon.wait_for_ends(1);
     let ended = daemon.stop();
     let end = ended.end();
     assert_eq!(counts(end), "passed 4/0/0/0/0 of 4");
@@ -61,10 +61,10 @@ fn processes_that_name_the_same_run_are_one_run_with_one_set_of_counters() {
 
 #[test]
 fn a_run_whose_process_announced_itself_and_never_ended_is_aborted_and_names_what_never_ran() {
-    let daemon = Daemon::start(&["--run-timeout", "1s"]);
+    let daemon = Daemon::start(&["--run-timeout", "5s"]);
     daemon.post("/v1/events?run_id=r", "{\"event\":\"run_started\"}\n{\"event\":\"planned\",\"tests\":[\"a\",\"b\"]}");
     daemon.post("/v1/events?run_id=r", "{\"event\":\"test_started\",\"test\":\"a\"}");
-    std::thread::sleep(std::time::Duration::from_millis(1800));
+    daemon.wait_for_ends(1);
     // Its name may be used again.
     daemon.post("/v1/events?run_id=r", RUN);
     let ended = daemon.stop();
@@ -78,13 +78,13 @@ fn a_run_whose_process_announced_itself_and_never_ended_is_aborted_and_names_wha
 
 #[test]
 fn a_part_of_a_run_that_was_announced_and_never_reported_is_named_at_the_end() {
-    let daemon = Daemon::start(&["--run-timeout", "1s"]);
+    let daemon = Daemon::start(&["--run-timeout", "5s"]);
     for (shard, test) in [("a", "t1"), ("b", "t2")] {
         let body = RUN.replace("\"test\":\"", &format!("\"test\":\"{test}"));
         assert_eq!(daemon.post(&format!("/v1/events?run_id=r&shards=a,b,c&shard={shard}"), body).status, 204);
         assert_eq!(daemon.post(&format!("/v1/events?run_id=n&shards=2&shard={shard}"), RUN).status, 204);
     }
-    std::thread::sleep(std::time::Duration::from_millis(4000));
+    daemon.wait_for_ends(2);
     let ended = daemon.stop();
     let ends = ended.ends();
     let line = |run: &str| ends[run]["line"].as_str().unwrap();

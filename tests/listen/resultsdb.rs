@@ -1,7 +1,6 @@
 //! WebKit's results database.
 
 use std::fmt::Write as _;
-use std::time::Instant;
 
 use serde_json::Value;
 
@@ -10,16 +9,15 @@ use crate::replay::recorded;
 
 /// An upload of a minute ago: the times of one that is older than a week are not believed.
 fn upload() -> String {
-    static SHIFT: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() - RECORDED_END - 60
-    });
-    let shifted = |text: String, time: u64| text.replace(&time.to_string(), &(time + *SHIFT).to_string());
+    static SHIFT: std::sync::LazyLock<i64> =
+        std::sync::LazyLock::new(|| chrono::Utc::now().timestamp() - RECORDED_END - 60);
+    let shifted = |text: String, time: i64| text.replace(&time.to_string(), &(time + *SHIFT).to_string());
     shifted(shifted(recorded_upload(), RECORDED_BEGIN), RECORDED_END)
 }
 
 /// When the recorded run of layout tests began and ended.
-const RECORDED_BEGIN: u64 = 1_795_167_363;
-const RECORDED_END: u64 = 1_795_167_484;
+const RECORDED_BEGIN: i64 = 1_795_167_363;
+const RECORDED_END: i64 = 1_795_167_484;
 
 fn recorded_upload() -> String {
     let of_layout_tests = |r: &crate::replay::Recorded| {
@@ -47,6 +45,12 @@ fn an_upload_counts_as_the_database_counts_and_its_answer_is_the_databases() {
     assert_eq!(text(unexpected[0], "test"), "http/tests/crash.html");
     let expected = ended.find(&[("test", "fast/canvas/b.html?variant=1#x"), ("status", "xfailed")]);
     assert_eq!((text(expected[0], "message"), text(expected[0], "duration_ms")), ("IMAGE TEXT (expected FAIL)", "9"));
+    let known = ended.find(&[("kind", "test"), ("known", "true")]);
+    assert!(
+        known.iter().all(|entry| entry["labels"]["status"] == "xfailed"),
+        "what was expected is known, and no more"
+    );
+    assert_eq!((known.len(), text(end, "known")), (2, "2"));
     assert_eq!((text(end, "commit"), text(end, "branch")), ("75eaef1c9242f92a8d7694e8ccd310f69cf9683b", "main"));
     assert_eq!(
         (text(end, "attr_platform"), text(end, "attr_version_name"), text(end, "host")),
@@ -105,21 +109,18 @@ fn fifty_thousand_results_are_taken_at_once_and_others_are_answered_meanwhile() 
     let old = serde_json::to_string(&document["test_results"]["results"]).unwrap();
     let body = serde_json::to_string(&document).unwrap().replace(&old, &format!("{{{results}}}"));
     let daemon = Daemon::start(&[]);
-    let begun = Instant::now();
-    let slowest = std::thread::scope(|scope| {
+    let answered = std::thread::scope(|scope| {
         let upload = scope.spawn(|| daemon.post("/api/upload", &body));
-        let mut slowest = std::time::Duration::ZERO;
+        let mut answered = 0;
         while !upload.is_finished() {
-            let asked = Instant::now();
             assert_eq!(daemon.post("/log", "{\"event_type\": \"x\", \"message\": \"y\"}").status, 200);
-            slowest = slowest.max(asked.elapsed());
+            answered += 1;
         }
         assert_eq!(upload.join().unwrap().status, 200);
-        slowest
+        answered
     });
-    let took = begun.elapsed();
-    // In a release build on an idle machine it takes a fraction of a second; here only the shares can be told.
-    assert!(slowest < took / 3, "another answer took {slowest:?} of the upload's {took:?}");
+    // The last may have been asked when the upload had just ended.
+    assert!(answered > 3, "{answered} others were answered while it was dealt with");
     let ended = daemon.stop();
     assert_eq!(counts(ended.end()), "failed 49500/500/0/0/0 of 50000");
 }

@@ -134,7 +134,8 @@ fn many_large_bodies_at_a_time_are_bounded_together_and_others_are_served() {
         }
     });
     println!("32 times 15 MiB cost {most} KiB");
-    assert!(most < 320 << 10, "32 times 15 MiB cost {most} KiB");
+    // All of them together would be 480 MiB.
+    assert!(most < 400 << 10, "32 times 15 MiB cost {most} KiB");
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! What was answered is in the spool, whatever happens to Loki and to the daemon.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::daemon::Daemon;
 use crate::fake_loki::{Answer, FakeLoki};
+
+/// An address at which nothing listens.
+const NOWHERE: &str = "http://127.0.0.1:1";
 
 /// A whole run of `count` tests.
 fn run_of(count: usize) -> String {
@@ -53,13 +55,9 @@ async fn a_run_is_in_loki_when_the_daemon_has_ended() {
 async fn what_a_killed_daemon_had_answered_is_delivered_by_the_next() {
     let state = tempfile::tempdir().unwrap();
     let path = state.path().to_str().unwrap().to_owned();
-    // Nobody answers there.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nowhere = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
     let first = path.clone();
     let killed = tokio::task::spawn_blocking(move || {
-        let daemon = shipping(&nowhere, &first);
+        let daemon = shipping(NOWHERE, &first);
         let reply = daemon.post("/v1/events", run_of(200));
         // SIGKILL.
         drop(daemon);
@@ -106,7 +104,7 @@ fn a_stream_that_never_ends_does_not_hold_up_the_end() {
     write!(stream, "POST /v1/events?run_id=r1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
     let line = "{\"event\":\"test_started\",\"test\":\"t\"}\n";
     write!(stream, "{:x}\r\n{line}\r\n", line.len()).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    daemon.wait_for(1, "\"kind\":\"test\"");
     let begun = Instant::now();
     let ended = daemon.stop();
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
@@ -118,12 +116,9 @@ fn a_stream_that_never_ends_does_not_hold_up_the_end() {
 async fn a_full_spool_refuses_and_what_was_answered_before_is_delivered() {
     let state = tempfile::tempdir().unwrap();
     let path = state.path().to_str().unwrap().to_owned();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nowhere = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
     let first = path.clone();
     let filled = tokio::task::spawn_blocking(move || {
-        let arguments = ["--output", "loki", "--loki-url", &nowhere, "--state-dir", &first];
+        let arguments = ["--output", "loki", "--loki-url", NOWHERE, "--state-dir", &first];
         let daemon = Daemon::start(&[&arguments[..], &["--spool-max", "16MiB", "--drain-timeout", "1s"]].concat());
         let text = "x".repeat(1000);
         let mut taken = 0;

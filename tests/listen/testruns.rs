@@ -326,17 +326,61 @@ fn a_run_is_cancelled_with_all_its_processes() {
     assert_eq!(json(&get(&daemon, &runner))["state"], "PROGRESS");
     assert_eq!(ask(&daemon, "DELETE", "/api/testruns/1", "", b"").status, 204);
     assert_eq!(get(&daemon, "/api/testruns/1").status, 404);
-    let process = Path::new("/proc").join(pid.trim());
-    until("its processes are gone", &daemon, || (!process.exists()).then_some(()));
+    let lives = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // A zombie is as good as gone.
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+    };
+    until("its processes are gone", &daemon, || (!lives()).then_some(()));
     assert_eq!(json(&get(&daemon, &runner))["state"], "PENDING", "as for every id that is not known");
 }
 
 #[test]
-fn memory_is_bounded_and_the_token_is_not_handed_on() {
+fn a_test_that_puts_links_in_the_place_of_what_is_kept_shows_nobody_what_is_behind_them() {
+    let place = Place::new("");
+    place.write("secret", "hidden\n");
+    let (state, secret) = (place.path("state"), place.path("secret"));
+    let script = format!(
+        "for log in {}/batch/*/output/0.log; do ln -sf {} $log; done\necho printed\n",
+        state.display(),
+        secret.display()
+    );
+    place.write("tests/links.sh", &script);
+    let daemon = place.listen();
+    assert_eq!(order(&daemon, &json!({"username": "Kim", "files": ["links.sh"]})).status, 201);
+    let run = is(&daemon, 1, "SUCCESS");
+    let results = run["results"].as_str().unwrap();
+    assert!(results.contains("Result: SUCCESS") && !results.contains("hidden"), "{results}");
+}
+
+#[test]
+fn settings_that_are_read_anew_without_a_token_are_refused_while_test_runs_are_on() {
+    let place = Place::new("");
+    place.write("token", TOKEN);
+    let text = std::fs::read_to_string(place.path("testwire.toml")).unwrap();
+    place.write("testwire.toml", &format!("token-file = \"token\"\n{text}"));
+    let (config, state) = (place.path("testwire.toml"), place.path("state"));
+    let arguments = ["--config-file", config.to_str().unwrap(), "--state-dir", state.to_str().unwrap()];
+    let daemon = Daemon::start_with(&arguments, &[]);
+    place.write("testwire.toml", "");
+    let hangup = Command::new("kill").args(["-HUP", &daemon.id().to_string()]).status().unwrap();
+    assert!(hangup.success());
+    until("it has read them", &daemon, || daemon.said().contains("the settings stay as they were").then_some(()));
+    let open = daemon.post("/api/testruns", json!({"username": "Kim", "files": ["x.sh"]}).to_string());
+    assert_eq!(open.status, 401, "{open:?}");
+}
+
+#[test]
+fn memory_is_bounded_and_the_tokens_are_not_handed_on() {
     let place = Place::new("max-memory = \"512MiB\"\n");
     place.write("tests/big.py", "x = bytearray(1 << 30)\nprint('it fits')\n");
     place.write("tests/env.py", "import os\nprint(sorted(os.environ.items()))\n");
-    let daemon = place.listen();
+    let (config, state) = (place.path("testwire.toml"), place.path("state"));
+    let path = std::env::var("PATH").unwrap();
+    let daemon = Daemon::start_with(
+        &["--config-file", config.to_str().unwrap(), "--state-dir", state.to_str().unwrap()],
+        &[("TESTWIRE_TOKEN", TOKEN), ("TESTWIRE_GRAFANA_TOKEN", "graf"), ("PATH", &path)],
+    );
     for file in ["big.py", "env.py"] {
         let order = order(&daemon, &json!({"username": "Kim", "files": [file], "command": "python"}));
         assert_eq!(order.status, 201);
@@ -345,7 +389,7 @@ fn memory_is_bounded_and_the_token_is_not_handed_on() {
     assert!(big["results"].as_str().unwrap().contains("MemoryError"), "{big}");
     let env = is(&daemon, 2, "SUCCESS");
     let results = env["results"].as_str().unwrap();
-    assert!(results.contains("'PATH'") && !results.contains(TOKEN), "{results}");
+    assert!(results.contains("'PATH'") && !results.contains(TOKEN) && !results.contains("'graf'"), "{results}");
 }
 
 /// With another account: tests have it, or the daemon says why they cannot.
@@ -375,10 +419,17 @@ fn tests_run_as_the_configured_user_or_not_at_all() {
     assert!(said.contains("nobody cannot read") && said.contains("hint: "), "{said}");
     allow(place.directory.path(), 0o755);
     allow(&place.path("tests"), 0o755);
-    let reachable = Path::new(env!("CARGO_BIN_EXE_testwire")).ancestors().skip(1).all(|above| {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::metadata(above).unwrap().permissions().mode() & 0o001 != 0
-    });
+    for name in ["testwire.toml", "tests/who.sh"] {
+        allow(&place.path(name), 0o644);
+    }
+    let is_reachable = |path: &Path| {
+        path.ancestors().skip(1).all(|above| {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::metadata(above).unwrap().permissions().mode() & 0o001 != 0
+        })
+    };
+    assert!(is_reachable(place.directory.path()), "nobody cannot reach {}", place.directory.path().display());
+    let reachable = is_reachable(Path::new(env!("CARGO_BIN_EXE_testwire")));
     if !reachable {
         let said = String::from_utf8(listens().output().unwrap().stderr).unwrap();
         assert!(said.contains("nobody cannot execute"), "{said}");

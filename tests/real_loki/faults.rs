@@ -47,6 +47,12 @@ fn passed(number: usize, time: i64) -> String {
     )
 }
 
+/// The number before this text.
+fn number_before(text: &str, what: &str) -> u64 {
+    let (before, _) = text.split_once(what).unwrap_or_else(|| panic!("no {what:?} in {text}"));
+    before.rsplit(' ').find(|word| !word.is_empty()).unwrap().parse().unwrap()
+}
+
 /// Entries of a run as Loki has them, from `start` on, oldest first.
 async fn rows(loki: &Loki, project: &str, run_id: &str, start: i64) -> Vec<Row> {
     let expr = format!("{{service_name=\"{project}\"}} | run_id=\"{run_id}\"");
@@ -369,4 +375,38 @@ async fn of_a_run_of_20000_tests_over_a_way_that_fails_3_of_10_pushes_nothing_is
     assert_tests_in_order(&rows, TESTS);
     println!("{} pushes failed", failed.load(Relaxed));
     assert!(failed.load(Relaxed) >= 5, "{} pushes failed", failed.load(Relaxed));
+}
+
+#[tokio::test]
+async fn a_full_spool_neither_holds_a_command_up_nor_loses_what_was_in_it_nor_the_end_of_the_run() {
+    const LINES: usize = 80_000;
+    let (loki, project, scratch, begin) = (Loki::get(), unique_project("full"), Scratch::new(), now());
+    let script = format!("yes $(printf 'y%.0s' $(seq 300)) | head -n {LINES}; exit 3");
+    let done = run(
+        &mut scratch.testwire([
+            "run",
+            // Nobody listens there.
+            "--loki-url=http://127.0.0.1:9",
+            "--spool-max=16MiB",
+            "--drain-timeout=1s",
+            &format!("--project={project}"),
+            "--run-id=run",
+            "--shard=a",
+            "--",
+            "sh",
+            "-c",
+            &script,
+        ]),
+        &[],
+    );
+    assert_eq!((done.code, done.out().len()), (3, LINES * 301), "{}", done.err());
+    let lost = number_before(&done.err(), "entries found no room in the spool");
+    let kept = number_before(&done.err(), "entries wait in the spool");
+    assert!(lost > 0 && kept > 30_000, "{}", done.err());
+    let flushed = run(&mut scratch.testwire(["flush", &format!("--loki-url={}", loki.url())]), &[]);
+    assert_eq!(flushed.code, 0, "{}", flushed.err());
+    let rows = whole(loki, &project, "run", begin - SECOND, lost).await;
+    assert_eq!(rows.len() as u64, kept);
+    let end = rows.iter().find(|row| row.get("kind") == "run" && row.get("status") == "failed").unwrap();
+    assert_eq!(end.get("exit_code"), "3");
 }

@@ -158,7 +158,7 @@ fn two(status: &str, minutes: i64) -> String {
 }
 
 #[test]
-fn a_machine_without_a_history_learns_in_the_background_what_the_same_branch_did() {
+fn a_machine_without_a_history_or_with_a_damaged_one_learns_in_the_background_what_the_same_branch_did() {
     let project = unique_project("fresh");
     let ci = |scratch: &Scratch, branch: &str| {
         let mut command =
@@ -166,16 +166,20 @@ fn a_machine_without_a_history_learns_in_the_background_what_the_same_branch_did
         command.args(["--project", &project]).env("GITHUB_ACTIONS", "true").env("GITHUB_REF_NAME", branch);
         command
     };
+    let machine = Scratch::new();
     for (branch, status, minutes) in [("main", "failed", 50), ("topic", "passed", 40), ("other", "failed", 30)] {
-        let done = run(&mut ci(&Scratch::new(), branch), two(status, minutes).as_bytes());
+        let done = run(&mut ci(&machine, branch), two(status, minutes).as_bytes());
         assert_eq!(done.code, 0, "{}", done.err());
     }
-    // On `topic` test b passed; `fresh` has no run, so that of `main` counts.
-    for (branch, change) in [("topic", "new_failure"), ("fresh", "still_failing")] {
+    // On `topic` test b passed, until a machine without a history has told otherwise; `fresh` has no run, so that of `main`
+    // counts.
+    for (branch, damaged, change) in
+        [("topic", None, "new_failure"), ("topic", Some(&machine), "still_failing"), ("fresh", None, "still_failing")]
+    {
         // A busy machine may not give the answer in time, and then the run goes on without; a later one has better luck.
         let told = (1..30).find_map(|attempt| {
             let branch = if branch == "fresh" { format!("fresh-{attempt}") } else { branch.to_owned() };
-            fresh_run(&project, &ci, &branch, attempt)
+            fresh_run(&project, &ci, &branch, attempt, damaged)
         });
         let expected = if change == "new_failure" { ("1", "0") } else { ("0", "1") };
         let told = told.expect("Loki answers in time once");
@@ -184,15 +188,19 @@ fn a_machine_without_a_history_learns_in_the_background_what_the_same_branch_did
 }
 
 /// New and old failures of a run of a new machine, in which test b fails once the history has arrived; `None` if Loki did not
-/// answer in time. That run is ended without a test, so that a later one sees the same.
+/// answer in time. That run is ended without a test, so that a later one sees the same. The machine may have what is left of
+/// the history of another.
 fn fresh_run(
     project: &str,
     ci: &dyn Fn(&Scratch, &str) -> std::process::Command,
     branch: &str,
     attempt: u32,
+    damaged: Option<&Scratch>,
 ) -> Option<(String, String)> {
     let scratch = Scratch::new();
-    let (id, log) = (format!("{branch}-fresh-{attempt}"), scratch.work().join("log"));
+    damaged.inspect(|other| copy_damaged(&other.state().join("history"), &scratch.state().join("history")));
+    let id = format!("{branch}-{}-{attempt}", if damaged.is_some() { "damaged" } else { "fresh" });
+    let log = scratch.work().join("log");
     let mut command = ci(&scratch, branch);
     command.args(["--run-id", &id, "--shard", "1"]);
     let file = std::fs::File::create(&log).unwrap();
@@ -201,8 +209,10 @@ fn fresh_run(
     let (first, rest) = events.split_once('\n').unwrap();
     let stdin = started.stdin.as_mut().unwrap();
     writeln!(stdin, "{first}").unwrap();
+    let is_answer = |line: &str| line.contains("earlier runs") && !line.contains("cannot be read");
     let answer =
-        until("Loki was asked", || std::fs::read_to_string(&log).ok().filter(|text| text.contains("earlier runs")));
+        until("Loki was asked", || std::fs::read_to_string(&log).ok().filter(|text| text.lines().any(is_answer)));
+    assert_eq!(answer.matches("cannot be read").count(), usize::from(damaged.is_some()), "{answer}");
     if !answer.contains("2 tests of ") {
         // Killed: this run shall have no end, and no tests, in Loki.
         return None;
@@ -215,4 +225,16 @@ fn fresh_run(
     assert_eq!(rows.len(), 1, "{asked}");
     let count = |name: &str| rows[0].labels.get(name).cloned().unwrap_or_default();
     Some((count("new_failures"), count("still_failing")))
+}
+
+/// Copies histories, a bit of each of which is another one.
+fn copy_damaged(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let files = std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path());
+    for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "history")) {
+        let mut bytes = std::fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(to.join(file.file_name().unwrap()), bytes).unwrap();
+    }
 }

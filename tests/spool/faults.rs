@@ -322,6 +322,32 @@ fn an_append_at_the_cap_waits_until_there_is_room_or_the_queue_is_closed() {
 }
 
 #[test]
+fn a_full_queue_that_was_given_up_refuses_at_once_but_for_the_end_and_takes_again_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { max_bytes: 4000, segment_bytes: 1000, ..TINY };
+    let queue = Arc::new(DiskQueue::create(&folder.path().join("spool/r1.7"), settings).unwrap());
+    let writer = Arc::clone(&queue);
+    let blocked = std::thread::spawn(move || {
+        (0..).find_map(|number| writer.append(vec![record(number, 100)], None).err().map(|error| (number, error)))
+    });
+    while queue.blocked_for().is_none() {
+        std::thread::yield_now();
+    }
+    queue.give_up();
+    let (refused, error) = blocked.join().unwrap().unwrap();
+    assert!(matches!(error, SpoolError::Full), "{error}");
+    assert_eq!(queue.blocked_for(), None);
+    let again = queue.append(vec![record(refused, 100)], None).unwrap_err();
+    assert!(matches!(again, SpoolError::Full), "{again}");
+    queue.append_last(vec![record(1000, 100)], None).unwrap();
+    let got = take_all(&queue);
+    got.iter().for_each(|(id, _)| queue.commit(*id));
+    queue.append(vec![record(1001, 100)], None).unwrap();
+    let all: Vec<u64> = got.into_iter().chain(take_all(&queue)).map(|(_, number)| number).collect();
+    assert_eq!(all, (0..refused).chain([1000, 1001]).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_stream_that_is_refused_for_hours_does_not_keep_the_segments_of_others() {
     let folder = tempfile::tempdir().unwrap();
     let queue = DiskQueue::create(&folder.path().join("spool/r1.7"), TINY).unwrap();

@@ -38,6 +38,8 @@ impl Guard {
     pub(super) fn start(mark: String) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(COMMAND).arg(&mark).process_group(0);
+        // A batch within a batch has marks of its own, and its guard outlives it.
+        command.env_remove(MARK);
         // Nobody shall wait for it at the end of testwire's own output.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut process = command.spawn()?;
@@ -73,7 +75,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         drop(self.pipe.take());
-        // It ends at once, as no group is left.
+        // It ends at once, but for what has left its group.
         self.process.wait().ok();
     }
 }
@@ -92,10 +94,8 @@ pub fn guard(mark: &str) -> Result<(), Failure> {
             None => return Err(Failure::new(Exit::Usage, format!("{COMMAND} is for testwire itself"))),
         }
     }
-    if !groups.is_empty() {
-        groups.iter().for_each(|group| kill_group(*group, Signal::KILL));
-        kill_marked(mark);
-    }
+    groups.iter().for_each(|group| kill_group(*group, Signal::KILL));
+    kill_marked(mark);
     Ok(())
 }
 

@@ -38,6 +38,11 @@ impl Job {
         self.words.iter().map(|word| fill(word).into()).collect()
     }
 
+    /// Its path stands before the ids of its tests.
+    pub(super) fn tell_apart(&mut self) {
+        self.prefix = format!("{}:", self.file);
+    }
+
     /// True if its command wants a directory of the file's own.
     pub(super) fn wants_directory(&self) -> bool {
         self.words.iter().any(|word| word.contains(DIRECTORY))
@@ -79,7 +84,7 @@ fn tell_apart(jobs: &mut [Job]) {
     }
     for job in jobs {
         if count.get(&stem(&job.file)).is_some_and(|count| *count > 1) {
-            job.prefix = format!("{}:", job.file);
+            job.tell_apart();
         }
     }
 }

@@ -10,7 +10,7 @@
 //! The directory itself is locked (flock, exclusive) as long as the batch lives. When another batch starts, directories
 //! beyond the newest [`KEPT`], and those older than [`KEPT_DAYS`] days, are removed, unless they are locked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,9 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::jobs::Part;
 use crate::normalize::Snapshot;
+pub(super) use crate::testruns::State;
 
 /// Folder in the state directory.
 const FOLDER: &str = "batch";
@@ -33,22 +35,6 @@ const JOURNAL: &str = "journal.ndjson";
 const KEPT: usize = 200;
 /// Days that they are kept.
 const KEPT_DAYS: u64 = 30;
-
-/// State of a run or of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum State {
-    /// It will run.
-    Created,
-    /// It runs.
-    Started,
-    /// It ended well.
-    Passed,
-    /// It failed, crashed or took too long.
-    Failed,
-    /// It was stopped, or testwire was.
-    Aborted,
-}
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +62,9 @@ pub(super) struct Batch {
     pub(super) directory: String,
     /// In the order in which they were given.
     pub(super) files: Vec<String>,
+    /// Those whose path tells their tests apart, as other shards have files of the same name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) told_apart: BTreeSet<String>,
     /// RFC 3339.
     pub(super) created: String,
 }
@@ -247,7 +236,8 @@ impl Journal {
 /// # Errors
 /// If it cannot be written.
 pub(super) fn keep_end(state_dir: &Path, run: &Snapshot) -> io::Result<()> {
-    let shard = if run.run.shard.contains('/') { run.run.shard.as_str() } else { "" };
+    let is_part = matches!(Part::of_shard(&run.run.shard), Ok(Some(_)));
+    let shard = if is_part { run.run.shard.as_str() } else { "" };
     let path = directory(state_dir, &run.run.run_id, shard);
     if !path.join(BATCH).exists() {
         return Ok(());

@@ -21,7 +21,7 @@ use super::pulse::Watched;
 use super::session::{Ends, Opened, run_info};
 use super::shipping::{eprint_line, limits};
 use super::status_line::{StatusLine, seconds};
-use crate::config::{Name, Output, Settings};
+use crate::config::{self, Output, Settings};
 use crate::exit::{Exit, Failure};
 use crate::normalize::{Normalizer, RunEnd, Snapshot};
 use jobs::{Job, Part};
@@ -35,34 +35,11 @@ const HISTORY_PATIENCE: Duration = Duration::from_millis(500);
 /// Files that the summary names.
 const NAMED: usize = 20;
 
-/// What was asked for.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The files, as typed.
-    pub files: Vec<String>,
-    /// How many run at a time; `None`: as many as there are processors.
-    pub workers: Option<usize>,
-    /// Who asks, if it is not who runs this.
-    pub user: Option<Name>,
-    /// How often a file that failed is run again.
-    pub retry: u32,
-    /// How long a file may take.
-    pub timeout: Option<Duration>,
-    /// How much memory each of its processes may have, in bytes.
-    pub memory: Option<u64>,
-    /// Stop at the first file that failed.
-    pub fail_fast: bool,
-    /// The command; `None`: by the kind of each file.
-    pub command: Option<String>,
-    /// Go on with the batch of this run id.
-    pub resume: bool,
-}
-
 /// Runs the files and ends with 0 if all passed, else with 1, or with 128 and the signal that stopped it.
 ///
 /// # Errors
 /// Before the first file has begun only: no such file, no command for it, no spool.
-pub async fn batch(settings: &Settings, options: &Options) -> Result<ExitCode, Failure> {
+pub async fn batch(settings: &Settings, options: &config::Batch) -> Result<ExitCode, Failure> {
     let mut settings = settings.clone();
     if let Some(user) = &options.user {
         settings.run.user = Some(user.clone());
@@ -91,6 +68,7 @@ pub async fn batch(settings: &Settings, options: &Options) -> Result<ExitCode, F
         fail_fast: options.fail_fast,
         directory: current_directory(),
         files: jobs.iter().map(|job| job.file.clone()).collect(),
+        told_apart: jobs.iter().filter(|job| !job.prefix.is_empty()).map(|job| job.file.clone()).collect(),
         created: journal::now(),
     };
     let journal = Journal::create(&settings.state_dir, &batch).map_err(|error| unusable(&error, &batch.run_id))?;
@@ -112,7 +90,7 @@ struct Earlier {
 
 /// Goes on with a batch whose process is gone. What has finished stays as it is, and what was running is not run again; the rest
 /// is.
-async fn resume(settings: &Settings, options: &Options, shard: &str) -> Result<ExitCode, Failure> {
+async fn resume(settings: &Settings, options: &config::Batch, shard: &str) -> Result<ExitCode, Failure> {
     let run_id = settings.run.run_id.as_str();
     let (mut journal, batch, mut files) =
         Journal::resume(&settings.state_dir, run_id, shard).map_err(|error| unusable(&error, run_id))?;
@@ -135,9 +113,10 @@ async fn resume(settings: &Settings, options: &Options, shard: &str) -> Result<E
         .collect();
     journal.write(lost).map_err(|error| unusable(&error.into(), run_id))?;
     let command = options.command.clone().or(Some(batch.command.clone())).filter(|command| !command.is_empty());
-    let jobs = jobs::jobs(&batch.files, command.as_deref())?;
+    let mut jobs = jobs::jobs(&batch.files, command.as_deref())?;
+    jobs.iter_mut().filter(|job| batch.told_apart.contains(&job.file)).for_each(Job::tell_apart);
     let time = Some(Duration::from_millis(batch.timeout_ms)).filter(|time| !time.is_zero());
-    let options = Options {
+    let options = config::Batch {
         retry: options.retry.max(batch.retry),
         timeout: options.timeout.or(time),
         memory: options.memory.or(Some(batch.memory).filter(|memory| *memory > 0)),
@@ -173,7 +152,7 @@ fn unusable(error: &JournalError, run_id: &str) -> Failure {
 
 async fn run(
     settings: &Settings,
-    options: &Options,
+    options: &config::Batch,
     workers: usize,
     jobs: Vec<Job>,
     (journal, earlier): (Journal, Earlier),
@@ -192,6 +171,7 @@ async fn run(
     normalizer.set_files(order.iter().filter_map(|at| Some(jobs.get(*at)?.file.clone())).collect());
     let session = opened.begin_prepared(settings, Vec::new(), normalizer, Ends::WhenTold)?;
     session.announce("");
+    session.hold_nobody_up();
     let mut work = Work::new(settings, options, workers, jobs, order, journal, session)?;
     work.recall(&earlier.files);
     let (worked, mut session) = work.carry_out(StatusLine::new(settings)).await;

@@ -10,7 +10,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::Options;
 use super::child::{Child, Gone, Stop};
 use super::guard::Guard;
 use super::jobs::Job;
@@ -24,7 +23,7 @@ use crate::commands::run::{follow, of_stdout, plan};
 use crate::commands::session::Session;
 use crate::commands::shipping::{eprint_line, zone};
 use crate::commands::status_line::{StatusLine, progress_text};
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::decode::{Format, Zone, cargo_streams};
 use crate::event;
 use crate::exit::{Exit, Failure};
@@ -55,7 +54,7 @@ pub(super) struct Worked {
 /// A batch at work.
 pub(super) struct Work<'a> {
     settings: &'a Settings,
-    options: &'a Options,
+    options: &'a config::Batch,
     jobs: Vec<Job>,
     done: Vec<Done>,
     queue: VecDeque<usize>,
@@ -121,7 +120,7 @@ impl Signals {
 impl<'a> Work<'a> {
     pub(super) fn new(
         settings: &'a Settings,
-        options: &'a Options,
+        options: &'a config::Batch,
         workers: usize,
         jobs: Vec<Job>,
         order: Vec<usize>,
@@ -175,15 +174,11 @@ impl<'a> Work<'a> {
     /// Runs all files.
     pub(super) async fn carry_out(mut self, mut line: StatusLine) -> (Worked, Session) {
         let mut signals = Signals::new().ok();
-        let mut last_words: Option<Instant> = None;
         loop {
             self.deal_out(&line);
             if self.tasks.is_empty() {
                 break;
             }
-            // What is left to do is to hand on what the last files said: a full spool must not hold it up for ever.
-            let patience =
-                (self.running == 0).then(|| *last_words.get_or_insert_with(Instant::now) + self.settings.drain_timeout);
             let next_signal = async {
                 match &mut signals {
                     Some(signals) => signals.next().await,
@@ -195,7 +190,6 @@ impl<'a> Work<'a> {
                     self.hear(news, &line);
                 },
                 (name, code) = next_signal => self.halt(name, code),
-                () = until(patience) => self.session.give_up(),
                 () = line.due() => line.show(&self.status_text()),
             }
         }
@@ -211,7 +205,7 @@ impl<'a> Work<'a> {
     }
 
     fn status_text(&self) -> String {
-        let over = self.done.iter().filter(|done| !matches!(done.state, State::Created | State::Started)).count();
+        let over = self.done.iter().filter(|done| done.state.is_over()).count();
         let files = format!("{over} of {} files", self.done.len());
         let delivery = self.session.delivery_text();
         let more = if delivery.is_empty() { files } else { format!("{files}  {delivery}") };
@@ -394,13 +388,6 @@ impl<'a> Work<'a> {
         if let Err(error) = self.journal.write(lines) {
             eprint_line(&format!("warning: the journal of the batch cannot be written: {error}"));
         }
-    }
-}
-
-async fn until(patience: Option<Instant>) {
-    match patience {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 
 use super::super::shipping::{Says, eprint_line};
 use super::common_of;
-use crate::config::Settings;
+use crate::config::{Listen, Settings};
 use crate::exit::Failure;
 use crate::loki::push::Secret;
 use crate::pipeline::hub::Change;
@@ -65,7 +65,9 @@ impl<'s, R: Fn() -> Result<Settings, Failure>> Reloading<'s, R> {
 
     fn take_over(&mut self) -> Result<Vec<String>, Failure> {
         let mut new = (self.read)()?;
-        new.listen.check()?;
+        // Test runs stay as they are until the restart, and want a token.
+        let testruns = new.listen.testruns.clone().or_else(|| self.started.listen.testruns.clone());
+        Listen { testruns, ..new.listen.clone() }.check()?;
         let secret = token(&new)?;
         let shown = secret.as_ref().map(|secret| secret.0.to_string());
         let mut said = Vec::new();

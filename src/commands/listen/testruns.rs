@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use crate::config::secret::SecretSource;
 use crate::config::setting::{self, Kind};
-use crate::config::{Auth, CONFIG_FILE_ENV, Origin, Settings, Shown, TOKEN_ENV, Testruns};
+use crate::config::{Auth, CONFIG_FILE_ENV, GRAFANA_TOKEN_ENV, Origin, Settings, Shown, TOKEN_ENV, Testruns};
 use crate::exit::{Exit, Failure};
 use crate::testruns::{Account, Launch, Queue, Rules};
 
 /// Variables of the daemon that mean nothing to a batch, or that tests must not see.
-const NOT_INHERITED: [&str; 5] = [TOKEN_ENV, "TESTWIRE_URL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+const NOT_INHERITED: [&str; 6] =
+    [TOKEN_ENV, GRAFANA_TOKEN_ENV, "TESTWIRE_URL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 /// Settings that each batch has of its own.
 const OWN: [&str; 3] = ["run-id", "shard", "state-dir"];
 /// What to do where the account cannot be taken.

@@ -72,6 +72,10 @@ pub async fn run(
     normalizer.set_limits(limits);
     let mut session = opened.begin(settings, std::mem::take(&mut started.feeds), normalizer, RunEnds::WhenTold)?;
     session.announce(&plan.note);
+    if !matches!(plan.channel, Channel::File(_)) {
+        // What it prints goes through this process.
+        session.hold_nobody_up();
+    }
     let ended = attend(&mut started, &session, StatusLine::new(settings)).await;
     started.reports.take().into_iter().for_each(Reports::finish);
     let ended = ended?;

@@ -103,11 +103,12 @@ pub(super) async fn answer(app: &App, asked: Asked, peer: IpAddr, request: Reque
         (Asked::Runner, _) if reads => return (runner(&queue, last(&path)), None),
         (Asked::One, &Method::DELETE) => return (cancel(queue, peer, last(&path)).await, None),
         (Asked::New, &Method::POST) => sent(app, &queue, request).await,
-        (Asked::All, &Method::POST) => named(app, request).await,
+        (Asked::All, &Method::POST) => named(app, request).await.map(|order| (order, None)),
         _ => return refuse("", message(405, "this method does not work here")),
     };
-    let order = match ordered {
-        Ok(order) => order,
+    // What was sent along is in memory until it is on the disk.
+    let (order, _room) = match ordered {
+        Ok(ordered) => ordered,
         Err((username, answer)) => return refuse(&username, answer),
     };
     let username = order.username.clone();
@@ -152,7 +153,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 type NoOrder = (String, Answer);
 
 /// An order with files in a form.
-async fn sent(app: &App, queue: &Arc<Queue>, request: Request<Incoming>) -> Result<Order, NoOrder> {
+async fn sent(
+    app: &App,
+    queue: &Arc<Queue>,
+    request: Request<Incoming>,
+) -> Result<(Order, Option<body::Room>), NoOrder> {
     let nobody = |answer| (String::new(), answer);
     let Some(most) = queue.max_upload() else { return Err(nobody(said(&Refused::Uploads))) };
     let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -163,13 +168,14 @@ async fn sent(app: &App, queue: &Arc<Queue>, request: Request<Incoming>) -> Resu
         error => nobody(routes::refused(error)),
     })?;
     app.counts.count_bytes(held.bytes.len());
-    let form = Form::read(&head.headers, held.bytes).await.map_err(|why| nobody(message(400, &why)))?;
+    let body::Held { bytes, room } = held;
+    let form = Form::read(&head.headers, bytes).await.map_err(|why| nobody(message(400, &why)))?;
     let username = form.field("username").to_owned();
     if form.files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > most {
         return Err((username, message(413, &too_large(most))));
     }
     let command = Some(form.field("command").to_owned()).filter(|name| !name.is_empty());
-    Ok(Order { username, command, files: Files::Sent(form.files) })
+    Ok((Order { username, command, files: Files::Sent(form.files) }, Some(room)))
 }
 
 fn too_large(most: usize) -> String {

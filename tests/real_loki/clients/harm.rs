@@ -10,12 +10,6 @@ use crate::loki::Loki;
 use crate::projects::Truth;
 use crate::query::{now, unique_project, wait_for};
 
-/// An address at which nobody answers.
-fn nowhere() -> String {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", free.local_addr().unwrap())
-}
-
 fn bare(scratch: &Scratch) -> Done {
     let done = run(&mut client(scratch, "pytest", ["-q"]), b"");
     assert_eq!(done.code, Truth::of("pytest").exit_code, "{}", done.out());
@@ -44,7 +38,7 @@ fn taken(daemon: &Listening<'_>) -> u64 {
 async fn pytest_does_not_notice_that_loki_is_down_and_nothing_is_lost() {
     let (loki, project, scratch) = (Loki::get(), unique_project("down"), Scratch::with_project("pytest"));
     let bare = bare(&scratch);
-    let daemon = Listening::start(&scratch, &nowhere(), &project);
+    let daemon = Listening::start(&scratch, "http://127.0.0.1:1", &project);
     let rtu = format!("--rtu={}", daemon.url("/loader"));
     let with = run(&mut client(&scratch, "pytest", ["-q", "--rt", &rtu]), b"");
     assert_eq!(shown(&with), shown(&bare));
@@ -60,7 +54,7 @@ async fn pytest_goes_on_when_testwire_is_killed_and_what_was_answered_is_in_loki
     let (loki, project, scratch) = (Loki::get(), unique_project("killed"), Scratch::with_project("pytest"));
     let bare = bare(&scratch);
     // What it kept is known by the address that it is given.
-    let address = nowhere().replace("http://", "");
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let daemon = Listening::start_at(&scratch, loki.url(), &project, &address);
     let rtu = format!("--rtu={}", daemon.url("/loader"));
     let pytest = start(&mut client(&scratch, "pytest", ["-q", "--rt", &rtu]));

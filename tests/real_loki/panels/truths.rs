@@ -88,6 +88,14 @@ impl Facts<'_> {
         Want::EachOnce(name, sorted(rows.map(|row| row.get(name).to_owned()).filter(|value| !value.is_empty())))
     }
 
+    /// After each end of a test its worker has nothing to do.
+    fn idle(&self) -> Want<'static> {
+        Want::EachOnce(
+            "block",
+            self.of("test").filter(|row| row.get("status") != "started").map(|_| "·".into()).collect(),
+        )
+    }
+
     fn blocks(&self) -> Want<'static> {
         let block = |row: &Row| {
             let sign = SIGNS.iter().find(|(status, _)| *status == row.get("status")).map_or("–", |(_, sign)| *sign);
@@ -137,7 +145,8 @@ pub(super) fn live<'a>(facts: &Facts<'a>) -> Table<'a> {
         ("Course of the run/A", Want::Course { last: counts.done() as f64, among: &[] }),
         ("Course of the run/B", Want::Course { last: counts.failing() as f64, among: &[] }),
         ("Course of the run/C", Want::Course { last: 0.0, among: &[] }),
-        ("Workers", facts.blocks()),
+        ("Workers/A", facts.idle()),
+        ("Workers/B", facts.blocks()),
         ("Suites", Facts::each("suite", facts.of("suite"))),
         ("How it ended, and what never ran", Want::TextsInAnyOrder(sorted(facts.ends().map(|row| row.line.clone())))),
         ("Log", facts.texts("log")),

@@ -46,7 +46,11 @@ impl Leaf {
                 || (word == "PASS" && expected_words.is_empty())
         };
         let is_expected = if words.is_empty() { covers("PASS") } else { words.iter().all(|(word, _)| covers(word)) };
-        let status = if status.is_failing() && is_expected { Status::Xfailed } else { status };
+        let status = match status {
+            failing if failing.is_failing() && is_expected => Status::Xfailed,
+            Status::Passed if !is_expected && words_fail(&expected) => Status::Xpassed,
+            status => status,
+        };
         let (tries, passes) =
             (json::number(fields, "flakiness_num_tries"), json::number(fields, "flakiness_num_passes"));
         let flaky = matches!((tries, passes), (Some(tries), Some(passes)) if passes > 0.0 && passes < tries);
@@ -98,6 +102,11 @@ impl Leaf {
     }
 }
 
+/// True if a list has a word of a failure.
+fn words_fail(list: &str) -> bool {
+    words(list).iter().any(|(_, status)| status.is_failing())
+}
+
 /// The known words of a list, the worst first.
 fn words(list: &str) -> Vec<(&'static str, Status)> {
     WORDS.iter().copied().filter(|(word, _)| list.split_whitespace().any(|said| said == *word)).collect()
@@ -121,7 +130,9 @@ mod tests {
             (r#"{"actual": "IMAGE TEXT", "expected": "FAIL"}"#, Status::Xfailed, "IMAGE TEXT"),
             (r#"{"actual": "TEXT CRASH", "expected": "FAIL"}"#, Status::Errored, "CRASH TEXT unexpected"),
             (r#"{"actual": "TIMEOUT", "expected": "PASS TIMEOUT"}"#, Status::Xfailed, "TIMEOUT"),
-            (r#"{"expected": "FAIL"}"#, Status::Passed, "unexpected"),
+            (r#"{"expected": "FAIL"}"#, Status::Xpassed, "unexpected"),
+            (r#"{"actual": "PASS", "expected": "FAIL PASS"}"#, Status::Passed, ""),
+            (r#"{"actual": "PASS", "expected": "IMAGE CRASH"}"#, Status::Xpassed, "unexpected"),
             (r#"{"actual": "WARNING", "expected": 7}"#, Status::Passed, "WARNING unexpected"),
         ] {
             let leaf = leaf(text);
