@@ -533,6 +533,10 @@ mod others {
             "[\n{{\"keyword\":\"Feature\",\"name\":\"f\",\"tags\":[\"wet\"],\"location\":\"f.feature:2\",\"elements\":[{}]}}\n]\n",
             elements.join(",")
         );
+        // It says first which runner it uses.
+        let input = format!("USING RUNNER: behave.runner:Runner\n[INFO] x\n{input}");
+        let found = testwire::decode::detect(input.as_bytes(), true);
+        assert!(matches!(found, testwire::decode::Detection::Found { format: Format::CucumberJson, .. }), "{found:?}");
         let told = text(Format::CucumberJson, &input);
         let ends: Vec<_> = told.iter().filter(|line| line.contains(" f.feature:")).collect();
         assert_eq!(

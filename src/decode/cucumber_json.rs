@@ -32,7 +32,7 @@ pub(super) struct CucumberJson {
 
 impl Decoder for CucumberJson {
     fn line(&mut self, bytes: &[u8], emit: &mut Emit<'_>) {
-        let begins = bytes.trim_ascii_start().first() == Some(&b'[');
+        let begins = begins(&String::from_utf8_lossy(bytes));
         if self.too_large || self.document.is_empty() && !begins {
             return stdout_line(bytes, emit);
         }
@@ -372,10 +372,22 @@ struct Media<'a> {
     kind: Cow<'a, str>,
 }
 
+/// True for a line that an array of objects begins with.
+fn begins(line: &str) -> bool {
+    let rest = line.trim_start().strip_prefix('[').map(str::trim_start);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['{', ']']))
+}
+
 /// Tells whether a text begins as such a report does: an array whose first object has the keys of a feature.
 pub(super) fn may_begin(text: &str) -> bool {
-    let text = text.trim_start();
-    let Some(object) = text.strip_prefix('[').map(str::trim_start).filter(|rest| rest.starts_with('{')) else {
+    // Before it may stand what was printed: behave names its runner.
+    let mut rest = text;
+    while !begins(rest.lines().next().unwrap_or_default()) {
+        let Some((_, after)) = rest.split_once('\n') else { return false };
+        rest = after;
+    }
+    let Some(object) = rest.trim_start().strip_prefix('[').map(str::trim_start).filter(|rest| rest.starts_with('{'))
+    else {
         return false;
     };
     // Keys of a feature come in any order; `elements` are large, so that the others may be far behind.
