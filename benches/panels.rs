@@ -161,7 +161,11 @@ fn main() {
         let server = if given.is_none() { Some(server::Server::start().await) } else { None };
         let url = given.unwrap_or_else(|| server.as_ref().map(|s| s.url.clone()).unwrap_or_default());
         let stored = history::store(&url, results, server.is_some() || std::env::var_os("FILL_LOKI").is_some()).await;
-        println!("{results} test results, {} entries, {:.0} MB; {}", stored.entries, stored.bytes as f64 / 1e6, url);
+        println!(
+            "{results} test results; stored now: {} entries, {:.0} MB; {url}",
+            stored.entries,
+            stored.bytes as f64 / 1e6
+        );
         let slow = table(&url, &stored.live_run, &stored.a_test, stored.now_ms).await;
         println!("\ntoo slow as they open: {}", if slow.is_empty() { "none".into() } else { slow.join("; ") });
     });

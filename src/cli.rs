@@ -212,6 +212,13 @@ enum Command {
         #[command(flatten)]
         typed: Typed,
     },
+    /// Write a testwire.toml with every setting, explained
+    #[command(after_help = examples::INIT)]
+    Init {
+        /// The file
+        #[arg(value_name = "FILE", default_value = "testwire.toml")]
+        file: PathBuf,
+    },
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
@@ -307,6 +314,7 @@ where
         }
         Command::Flush { typed } => Invocation::Flush { settings: load(&typed)? },
         Command::Status { json, typed } => Invocation::Status { settings: load(&typed)?, json },
+        Command::Init { file } => Invocation::Init { file },
         Command::Completions { shell } => Invocation::Completions { shell },
     })
 }

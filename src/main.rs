@@ -72,6 +72,7 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode, Failure> {
         }
         Invocation::Status { settings, json } => commands::status::status(&settings, json).map(ExitCode::from),
         Invocation::Dashboards(command) => dashboards(command),
+        Invocation::Init { file } => commands::init::init(&file),
         Invocation::Completions { shell } => Ok(print(&cli::completions(shell))),
     }
 }

@@ -454,6 +454,22 @@ fn a_command_s_leftover_process_that_goes_on_writing_is_not_listened_to_for_ever
 }
 
 #[test]
+fn a_file_of_settings_to_begin_with_is_written_once() {
+    let scratch = Scratch::new();
+    let done = run(&mut scratch.testwire(["init"]), b"");
+    assert_eq!((done.code, done.err().as_str()), (0, ""));
+    let text = fs::read_to_string(scratch.work().join("testwire.toml")).unwrap();
+    assert!(text.contains("\n#loki-url = \"http://127.0.0.1:3100\"\n"), "{text}");
+    fs::write(scratch.work().join("testwire.toml"), "env = \"mine\"\n").unwrap();
+    assert_fails(
+        &run(&mut scratch.testwire(["init"]), b""),
+        2,
+        &["cannot write testwire.toml", "testwire init other.toml"],
+    );
+    assert_eq!(fs::read_to_string(scratch.work().join("testwire.toml")).unwrap(), "env = \"mine\"\n");
+}
+
+#[test]
 fn help_is_on_stdout_and_ends_well() {
     for typed in [&["--help"][..], &["run", "--help"], &["pipe", "-h"], &["--version"]] {
         let done = testwire(typed, "");

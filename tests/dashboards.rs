@@ -500,3 +500,14 @@ fn each_rule_finds_what_it_is_for() {
         );
     }
 }
+
+#[test]
+fn what_grafana_s_linter_is_not_to_find_has_a_reason() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/grafana/lint.yaml");
+    let read = yaml_rust2::YamlLoader::load_from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let rules = read[0]["exclusions"].as_hash().unwrap();
+    assert!(!rules.is_empty() && read[0].as_hash().unwrap().len() == 1, "nothing but exclusions, and no warnings");
+    for (rule, excluded) in rules {
+        assert!(excluded["reason"].as_str().is_some_and(|reason| reason.len() > 30), "{rule:?}");
+    }
+}

@@ -87,7 +87,6 @@ struct Pusher {
     waiting: BTreeMap<String, (Arc<Stream>, Vec<Chunk>, usize)>,
     entries: u64,
     bytes: u64,
-    dry: bool,
 }
 
 impl Pusher {
@@ -101,22 +100,25 @@ impl Pusher {
         self.push(PUSH / 2).await;
     }
 
+    fn stored(&self, runs: u64, now: i64) -> Stored {
+        let live_run = format!("run-{:06}", runs - 1);
+        Stored { entries: self.entries, bytes: self.bytes, live_run, a_test: name(17), now_ms: now / 1_000_000 }
+    }
+
     /// Pushes the streams that hold at least so many bytes.
     async fn push(&mut self, least: usize) {
         for (stream, chunks, size) in self.waiting.values_mut().filter(|(_, _, size)| *size > least) {
             self.entries += chunks.iter().map(|chunk| u64::from(chunk.count)).sum::<u64>();
             self.bytes += *size as u64;
-            if !self.dry {
-                let parts: Vec<&[u8]> = chunks.iter().map(|chunk| &chunk.entries[..]).collect();
-                let body = self.packer.body(stream, &parts);
-                let mut outcome = self.client.push(body.clone()).await;
-                while let Outcome::Retry { error, .. } = outcome {
-                    println!("again: {error}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    outcome = self.client.push(body.clone()).await;
-                }
-                assert!(matches!(outcome, Outcome::Accepted), "{outcome:?}");
+            let parts: Vec<&[u8]> = chunks.iter().map(|chunk| &chunk.entries[..]).collect();
+            let body = self.packer.body(stream, &parts);
+            let mut outcome = self.client.push(body.clone()).await;
+            while let Outcome::Retry { error, .. } = outcome {
+                println!("again: {error}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                outcome = self.client.push(body.clone()).await;
             }
+            assert!(matches!(outcome, Outcome::Accepted), "{outcome:?}");
             chunks.clear();
             *size = 0;
         }
@@ -266,7 +268,7 @@ fn measure(encoder: &mut Encoder, from: i64, to: i64) {
             for stream in [&cpu, &memory] {
                 encoder.entry(stream, &Entry { time, seq: seq as u64, line: &format!("{value} %"), metadata: &pairs });
             }
-            let process = format!("listen-{host}-{}", minute / 1440);
+            let process = format!("listen-{host}-{}", (from + minute * 60 * SECOND) / DAY);
             let (pushed, names) = ((minute % 1440 * 600).to_string(), meta::health::ALL);
             let own_pairs: Vec<(&str, &str)> =
                 [(meta::LEVEL, "info"), (meta::HOST, host), (names[0], process.as_str())]
@@ -286,8 +288,7 @@ fn measure(encoder: &mut Encoder, from: i64, to: i64) {
 pub(crate) async fn store(url: &str, results: u64, push: bool) -> Stored {
     let now = chrono::Utc::now().timestamp_nanos_opt().unwrap_or_default() / 1000 * 1000;
     let client = Client::new(&Transport::new(url)).expect("a client");
-    let mut pusher =
-        Pusher { client, packer: Packer::default(), waiting: BTreeMap::new(), entries: 0, bytes: 0, dry: !push };
+    let mut pusher = Pusher { client, packer: Packer::default(), waiting: BTreeMap::new(), entries: 0, bytes: 0 };
     let runs = results.div_ceil(TESTS).max(1);
     let apart = 2 * 365 * DAY / runs as i64;
     let mut encoder = Encoder::new();
@@ -296,9 +297,8 @@ pub(crate) async fn store(url: &str, results: u64, push: bool) -> Stored {
         let is_live = number + 1 == runs;
         let began = if is_live { now - 170 * SECOND } else { now - (runs - number) as i64 * apart };
         let tests = if is_live { TESTS / 2 } else { TESTS.min(results) };
-        if is_live {
-            pusher.push(0).await;
-            pusher.dry = false;
+        if !push && !is_live {
+            continue;
         }
         let run = Run { number, began, tests, is_live, has_logs: began > now - MONTH };
         run.tell(&mut encoder);
@@ -312,12 +312,16 @@ pub(crate) async fn store(url: &str, results: u64, push: bool) -> Stored {
             flush(url).await;
         }
     }
-    pusher.dry = !push;
-    measure(&mut encoder, now - MONTH, now);
-    pusher.take(encoder.take()).await;
+    if !push {
+        return pusher.stored(runs, now);
+    }
+    // By the day, as Loki takes only so much at once.
+    for day in 0..MONTH / DAY {
+        measure(&mut encoder, now - MONTH + day * DAY, now - MONTH + (day + 1) * DAY);
+        pusher.take(encoder.take()).await;
+    }
     pusher.push(0).await;
-    let live_run = format!("run-{:06}", runs - 1);
-    Stored { entries: pusher.entries, bytes: pusher.bytes, live_run, a_test: name(17), now_ms: now / 1_000_000 }
+    pusher.stored(runs, now)
 }
 
 /// Has Loki write out what it has in memory, as it does by itself with what is two hours old.

@@ -95,7 +95,7 @@ LIVE_TABLE = value_table(
              f"10000 }}}}` | unwrap from_ms [24h]) by ({WHO}, branch, user, host))"),
     ]),
     "No run is live. Start one: testwire run -- COMMAND", [
-        column("run_id", "Run", 225, links=LIVE_LINK), column("service_name", "Project", 120),
+        column("run_id", "Run", 225, links=LIVE_LINK), column("service_name", "Project", 100),
         column("Value #A", "Progress", 150, gauge=True), column("Value #B", "Done", 65), column("Value #C", "Planned", 75),
         column("Value #L", "To go", 85, "ms"), column("Value #K", "Elapsed", 85, "ms"), column("Value #D", "Passed", 75),
         column("Value #E", "Failed", 70, color=SOME_BROKEN), column("Value #F", "Errored", 75, color=SOME_BROKEN),

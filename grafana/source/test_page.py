@@ -82,7 +82,7 @@ LAST = logs("Newest failures in full", "What did it say? The three newest failur
 
 TURNS = line_table(
     "Where it broke, and where it was mended", "Which run broke it? Results that differ from the one before: new failures and fixes, newest "
-    "first, at most 100. The neighbours of a row are the previous and the next turn.", 12, 9,
+    "first, at most 100. The neighbours of a row are the previous and the next turn.", 24, 7,
     lines("A", f"{RESULTS}{TURNED} | label_format {MEANWHILE} | line_format ``", 100),
     "It never turned in this range, or there is no history to compare with. Widen the range.", [
         column("Time", "Time", 160, "dateTimeAsIso"), column("change", "Turn", 120, words=CHANGES), column("run_id", "Run", 225, links=OF_RUN),
@@ -92,7 +92,7 @@ TURNS = line_table(
 
 FAILED = line_table(
     "When it failed", "When did it fail, and why? Newest first, at most 100: the row below is the previous failure, the row above the next one. Click a run, "
-    "or a test for what was logged while it ran.", 12, 9,
+    "or a test for what was logged while it ran.", 24, 7,
     lines("A", f"{FAILURES} | label_format {MEANWHILE}, {TEST_PATTERN}, {MEANING} | line_format ``", 100), NO_FAILURE, [
         column("Time", "Time", 160, "dateTimeAsIso"), column("meaning", "State", 125, words=CHANGES),
         column("message", "Message", 320), column("run_id", "Run", 225, links=OF_RUN),

@@ -139,6 +139,11 @@ Examples:
 Exit code: 0, or 2 wrong command line, 3 wrong setting, 4 a file cannot be read to its end or is no report (the others are \
 imported), 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
 
+pub(super) const INIT: &str = "\
+Examples:
+  testwire init
+  testwire init ~/.config/testwire/testwire.toml";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   testwire completions bash > ~/.local/share/bash-completion/completions/testwire

@@ -130,6 +130,11 @@ pub enum Invocation {
         /// As JSON.
         json: bool,
     },
+    /// Write a file of settings to begin with.
+    Init {
+        /// This file.
+        file: PathBuf,
+    },
     /// Print a completion script.
     Completions {
         /// For this shell.

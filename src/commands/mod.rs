@@ -12,6 +12,7 @@ pub mod flush;
 pub mod health;
 mod history;
 pub mod import;
+pub mod init;
 pub mod listen;
 mod outcome;
 pub mod pipe;
