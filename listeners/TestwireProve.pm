@@ -27,17 +27,21 @@ sub load {
     my $prove = $plugin->{app_prove};
     my $base  = $prove->harness || 'TAP::Harness';
     eval "require $base; 1" or return 1;    ## no critic
+
+    # It may have inherited them.
+    my ( $make_parser, $runtests ) = map { $base->can($_) } qw(make_parser runtests);
+    return 1 if !$make_parser || !$runtests;
     no strict 'refs';
     @{'TestwireProve::Harness::ISA'} = ($base);
     *{'TestwireProve::Harness::make_parser'} = sub {
         my ( $self, $job ) = @_;
-        my ( $parser, $session ) = &{"${base}::make_parser"}( $self, $job );
+        my ( $parser, $session ) = $make_parser->( $self, $job );
         eval { _listen( $parser, $job->description ) };
         return ( $parser, $session );
     };
     *{'TestwireProve::Harness::runtests'} = sub {
         my ( $self, @tests ) = @_;
-        my $aggregate = &{"${base}::runtests"}( $self, @tests );
+        my $aggregate = $runtests->( $self, @tests );
         _say( 'run_finished', status => $aggregate->all_passed ? 'passed' : 'failed' );
         return $aggregate;
     };

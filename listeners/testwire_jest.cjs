@@ -1,7 +1,9 @@
 'use strict';
 /*
  * Jest reporter. Jest says when a test case starts and ends while its file runs; a retry is told as one more case of the same
- * name. What a file printed comes with its end.
+ * name. Several tests may have one name, too (`test.each` with a title that names no parameter): once one of them has failed,
+ * only the result of the next case says which of the two it is, and its start is told with it. What a file printed comes with
+ * its end.
  */
 const path = require('node:path');
 const { claim, harmless, Names, failure, plain } = require('./testwire_events.cjs');
@@ -18,37 +20,51 @@ class Reporter {
 
   onTestFileStart(test) {
     const suite = path.relative(this.root, test.path);
-    this.files.set(test.path, { suite, names: new Names(), last: new Map() });
+    this.files.set(test.path, { suite, names: new Names(), cases: new Map() });
     this.events.write({ event: 'suite_started', suite });
   }
 
   onTestCaseStart(test, info) {
     const file = this.files.get(test.path);
-    const id = this.begin(file, name(file, info));
-    this.events.write({ event: 'test_started', test: id, suite: file.suite, time: info.startedAt ?? undefined });
+    const key = name(file, info);
+    const cases = this.cases(file, key);
+    if (cases.tests.some((other) => other.status === 'failed')) {
+      cases.held = info;
+      return;
+    }
+    const running = cases.tests.find((other) => other.running) ?? this.add(file, key);
+    running.running = true;
+    this.started(file, running, info);
   }
 
-  /* A name that comes again is a retry if its last attempt failed, else another test. */
-  begin(file, key) {
-    const last = file.last.get(key);
-    const id = last?.failed || last?.running ? last.id : file.names.next(key);
-    file.last.set(key, { id, running: true, failed: false, told: last?.told ?? 0 });
-    return id;
+  /* The tests of a name. */
+  cases(file, key) {
+    if (!file.cases.has(key)) file.cases.set(key, { tests: [] });
+    return file.cases.get(key);
+  }
+
+  add(file, key) {
+    const added = { id: file.names.next(key), running: false, status: undefined, invocations: 0 };
+    this.cases(file, key).tests.push(added);
+    return added;
+  }
+
+  started(file, { id }, info) {
+    this.events.write({ event: 'test_started', test: id, suite: file.suite, time: info.startedAt ?? undefined });
   }
 
   onTestCaseResult(test, result) {
     this.result(this.files.get(test.path), result);
   }
 
-  result(file, result) {
+  result(file, result, isOther = false) {
     const key = name(file, result);
-    let last = file.last.get(key);
-    if (!last?.running) {
-      this.begin(file, key);
-      last = file.last.get(key);
-    }
-    const failed = result.status === 'failed';
-    Object.assign(last, { running: false, failed, told: last.told + 1 });
+    const cases = this.cases(file, key);
+    const known = cases.tests.find((test) => test.running);
+    const last = known ?? (isOther ? undefined : retried(cases.tests, result.invocations)) ?? this.add(file, key);
+    if (cases.held) this.started(file, last, cases.held);
+    cases.held = undefined;
+    Object.assign(last, { running: false, status: result.status, invocations: result.invocations ?? last.invocations + 1 });
     this.events.write({
       event: 'test_finished',
       test: last.id,
@@ -64,12 +80,12 @@ class Reporter {
   onTestFileResult(test, results) {
     const file = this.files.get(test.path);
     // Runners other than circus do not tell of cases while they run.
-    const told = new Map([...file.last].map(([key, { told }]) => [key, told]));
+    const told = new Map([...file.cases].map(([key, { tests }]) => [key, tests.map(({ status }) => status)]));
     for (const result of results.testResults) {
-      const key = name(file, result);
-      const times = told.get(key) ?? 0;
-      told.set(key, times - 1);
-      if (times <= 0) this.result(file, result);
+      const statuses = told.get(name(file, result)) ?? [];
+      const at = statuses.indexOf(result.status);
+      if (at < 0) this.result(file, result, true);
+      else statuses.splice(at, 1);
     }
     for (const { message, type } of results.console ?? []) {
       const source = type === 'error' || type === 'warn' ? 'stderr' : 'stdout';
@@ -92,6 +108,14 @@ class Reporter {
     const message = runExecError?.message ? plain(runExecError.message) : undefined;
     this.events.write({ event: 'run_finished', status: wasInterrupted || runExecError ? 'failed' : undefined, message });
   }
+}
+
+/* The failed test that a case is another attempt of. Jest may retry a test after others of the same name. */
+function retried(tests, invocations) {
+  if (invocations === 1) return undefined;
+  const failed = tests.filter(({ status }) => status === 'failed');
+  if (invocations > 1) return failed.find((test) => test.invocations + 1 === invocations) ?? failed.at(-1);
+  return tests.at(-1)?.status === 'failed' ? tests.at(-1) : undefined;
 }
 
 function name(file, { ancestorTitles, title }) {

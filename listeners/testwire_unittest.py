@@ -66,7 +66,9 @@ class _Recorder:
 
     def outcome(self, test, status, error=None, reason=None, name=None):
         """A test may have several: a failure, another in its teardown, those of its subtests. Its end is when it stops."""
-        if self._test is not None and self._test[0] is test:
+        # What is skipped in a subtest is told of the subtest, which starts and stops nothing either.
+        whole = getattr(test, "test_case", test)
+        if self._test is not None and self._test[0] is whole:
             self._outcomes.append((status, error, reason, name))
         else:
             # A stand-in for a set-up, which starts and stops nothing.

@@ -617,6 +617,23 @@ mod by_hand {
     }
 
     #[test]
+    fn a_suite_teardown_of_robot_that_skips_turns_the_tests_that_the_listener_does_not_correct() {
+        let fold = robot(&[
+            r#""event":"start_suite","id":"s1","full_name":"S","total_tests":2"#,
+            r#""event":"start_test","name":"A","full_name":"S.A""#,
+            r#""event":"end_test","name":"A","full_name":"S.A","status":"PASS""#,
+            r#""event":"start_test","name":"B","full_name":"S.B""#,
+            r#""event":"end_test","name":"B","full_name":"S.B","status":"FAIL","message":"no""#,
+            concat!(
+                r#""event":"end_suite","full_name":"S","status":"SKIP","#,
+                r#""message":"Skipped in suite teardown:\nwhy\n\nEarlier message:\n1 test failed""#
+            ),
+        ]);
+        assert_eq!((fold.tests["S.A"], fold.tests["S.B"]), (Some(Status::Skipped), Some(Status::Skipped)));
+        assert_eq!(fold.messages["S.B"], "Skipped in parent suite teardown:\nwhy");
+    }
+
+    #[test]
     fn a_robot_process_that_got_the_number_of_a_killed_one_starts_anew() {
         let suite = r#""event":"start_suite","id":"s1","full_name":"S","total_tests":1"#;
         let test = r#""event":"start_test","name":"A","full_name":"S.A""#;

@@ -270,6 +270,53 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_of_all_workers_is_no_time_between_two_tests() {
+        let (mut run, mut sink) = (normalizer(past_of(&[10.0; 8])), Sink::default());
+        for (first, second) in [(0, 0.0), (2, 10.0), (4, 40.0)] {
+            for fact in [started(first), started(first + 1)] {
+                run.event(&Event { time: None, fact }, at(second), &mut sink);
+            }
+            if first < 4 {
+                for fact in [ended(first), ended(first + 1)] {
+                    run.event(&Event { time: None, fact }, at(second + 10.0), &mut sink);
+                }
+            }
+        }
+        run.tick(at(41.0), &mut sink);
+        let left = run.progress(at(41.0)).eta.unwrap();
+        assert!(left.abs_diff(Duration::from_secs(19)) < Duration::from_secs(1), "the runner waited once: {left:?}");
+    }
+
+    #[test]
+    fn an_end_that_is_told_after_the_next_beginning_leaves_no_worker_without_a_test() {
+        let (mut run, mut sink) = (normalizer(past_of(&[10.0; 8])), Sink::default());
+        let took = |i: usize| {
+            let duration = Some(Duration::from_secs(10));
+            Fact::TestFinished(TestFinished { duration, ..TestFinished::new(test(i), Status::Passed) })
+        };
+        // Two workers, five seconds apart; each end is told when the other worker's next test has begun.
+        let story = [
+            (0.0, started(0)),
+            (5.0, started(1)),
+            (10.0, started(2)),
+            (15.0, took(0)),
+            (15.0, started(3)),
+            (20.0, took(1)),
+            (20.0, started(4)),
+            (25.0, took(2)),
+            (25.0, started(5)),
+            (30.0, took(3)),
+        ];
+        for (second, fact) in story {
+            run.event(&Event { time: None, fact }, at(second), &mut sink);
+        }
+        run.tick(at(30.0), &mut sink);
+        // Test 4 ends now, 5 in five seconds; 6 and 7 follow them.
+        let left = run.progress(at(30.0)).eta.unwrap();
+        assert!(left.abs_diff(Duration::from_secs(15)) < Duration::from_secs(1), "{left:?}");
+    }
+
+    #[test]
     fn what_the_runner_does_after_its_last_test_is_kept_and_counts_as_left_the_next_time() {
         let kept = Arc::default();
         let mut run = Normalizer::new(RunInfo { run_id: "before".into(), ..RunInfo::default() });

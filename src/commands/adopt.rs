@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -18,7 +18,7 @@ use super::events_file::{self, Found};
 use super::history::Earlier;
 use super::pulse::Watched;
 use super::runs_kept;
-use super::shipping::{client, ship_settings, spool_settings};
+use super::shipping::{client, ship_settings, spool_settings, zone};
 use super::totals::Totals;
 use crate::config::Settings;
 use crate::exit::Failure;
@@ -205,7 +205,7 @@ fn take_over(
         return Ok(None);
     }
     let queue = Arc::new(queue);
-    if end_run(&settings.state_dir, &queue, found, limits, earlier) {
+    if end_run(settings, &queue, found, limits, earlier) {
         events_file::remove(&settings.state_dir, name);
     }
     let rejected = RejectedFiles::new(settings.state_dir.join("rejected"));
@@ -214,7 +214,7 @@ fn take_over(
 }
 
 /// Writes what is missing of the run, its end included. True if all that its event file says is in the spool now.
-fn end_run(state_dir: &Path, queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earlier) -> bool {
+fn end_run(settings: &Settings, queue: &Arc<DiskQueue>, found: Found, limits: &Limits, earlier: &Earlier) -> bool {
     let mark = queue.last_mark().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let mark = match (mark, found.run) {
         (Some(mark), _) => mark,
@@ -228,7 +228,7 @@ fn end_run(state_dir: &Path, queue: &Arc<DiskQueue>, found: Found, limits: &Limi
     let ended = match (mark.events, found.events, found.format) {
         (Some(bytes), Some(path), Some(format)) => {
             let source = Source::Follow(Follow::new(path));
-            let feed = Feed::new(source, Handler::decoder(format)).resuming(bytes, &mark.run);
+            let feed = Feed::new(source, Handler::event_file(format, &zone(settings))).resuming(bytes, &mark.run);
             let mut normalizer = Normalizer::new(mark.run.run.clone());
             normalizer.set_limits(limits.clone());
             earlier.prepare(&mut normalizer);
@@ -249,7 +249,7 @@ fn end_run(state_dir: &Path, queue: &Arc<DiskQueue>, found: Found, limits: &Limi
             normalizer.set_limits(limits.clone());
             normalizer.finish(&RunEnd::Abandoned, now(), &mut output);
             let flushed = output.flush(&mut || Mark { run: normalizer.snapshot(), events: None, ..Mark::default() });
-            super::batch::keep_end(state_dir, &normalizer.snapshot());
+            super::batch::keep_end(&settings.state_dir, &normalizer.snapshot());
             flushed
         }
     };

@@ -12,6 +12,7 @@ use super::pulse::{Pulse, Watched};
 use super::status_line::seconds;
 use super::totals::Totals;
 use crate::config::{Output as Destination, Settings};
+use crate::decode::Zone;
 use crate::exit::{Exit, Failure};
 use crate::loki::limits::Limits;
 use crate::loki::push::{Client, Transport};
@@ -39,6 +40,12 @@ pub(super) struct Says {
     pub(super) quiet: bool,
     pub(super) loki: String,
     pub(super) link: Option<String>,
+}
+
+/// Reads times that name no zone, as configured.
+pub(super) fn zone(settings: &Settings) -> Zone {
+    let timezone = settings.timezone;
+    Arc::new(move |wall| timezone.timestamp(wall))
 }
 
 /// How the spool works, as configured.

@@ -75,7 +75,7 @@ mod tests {
             |line: &str| line.strip_prefix('#').is_some_and(|rest| !rest.starts_with(' ') && !rest.is_empty());
         let set: String = text
             .lines()
-            .map(|line| if is_value(line) { &line[1..] } else { line })
+            .map(|line| line.strip_prefix('#').filter(|_| is_value(line)).unwrap_or(line))
             .map(|line| format!("{line}\n"))
             .collect();
         let file = File::parse(path, &set).unwrap();

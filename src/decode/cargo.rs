@@ -22,11 +22,17 @@ use crate::event::{
 /// What the harness adds to the names of some tests.
 const SUFFIXES: &[&str] = &[" - should panic", " - compile fail", " - compile"];
 
+/// What the suite of a package's documentation is called behind its name.
+const DOC: &str = " (doc)";
+
 /// State of the format.
 #[derive(Debug, Default)]
 pub(super) struct Cargo {
     /// Programs that cargo has announced and that have printed nothing.
     announced: VecDeque<String>,
+    /// The suite of documentation that ran last: from edition 2024 on it has a part that is built in one piece, and a part of
+    /// the examples that are not, each with a head of its own.
+    last_doc: Option<String>,
     program: Option<Program>,
     planned: u64,
 }
@@ -37,8 +43,10 @@ struct Program {
     suite: String,
     /// A test whose result stands on a later line than its name, because its output came in between.
     pending: Option<String>,
-    /// The failed test whose output is being printed.
+    /// The test whose output is being printed.
     shown: Option<(String, Excerpt)>,
+    /// What is shown is of tests that passed (`--show-output`).
+    shows_passed: bool,
 }
 
 /// A decoder for one of the two streams of a `cargo test`.
@@ -117,7 +125,13 @@ impl Cargo {
     }
 
     fn begin_program(&mut self, count: u64, emit: &mut Emit<'_>) {
-        let suite = self.announced.pop_front().unwrap_or_default();
+        let suite = match self.announced.pop_front() {
+            Some(suite) => {
+                self.last_doc = Some(suite.clone()).filter(|suite| suite.ends_with(DOC));
+                suite
+            }
+            None => self.last_doc.clone().unwrap_or_default(),
+        };
         if !suite.is_empty() {
             let started = SuiteStarted { suite: Cow::Borrowed(&suite), worker: Cow::Borrowed("") };
             emit(fact(Fact::SuiteStarted(started)));
@@ -162,8 +176,9 @@ impl Program {
             self.shown = Some((plain_name(name).to_owned(), Excerpt::default()));
             return true;
         }
-        if text == "failures:" {
+        if matches!(text, "failures:" | "successes:") {
             self.end_shown(emit);
+            self.shows_passed = text == "successes:";
             return true;
         }
         if let Some((_, output)) = &mut self.shown {
@@ -202,7 +217,7 @@ impl Program {
     }
 
     fn end_shown(&mut self, emit: &mut Emit<'_>) {
-        let Some((name, output)) = self.shown.take() else { return };
+        let Some((name, output)) = self.shown.take().filter(|_| !self.shows_passed) else { return };
         let (id, details) = (self.id(&name), output.text());
         let mut corrected = TestFinished::new(self.test(&id), Status::Failed);
         corrected.message = Cow::Owned(message_of(&details));
@@ -228,7 +243,7 @@ impl Program {
 fn announcement(text: &str) -> Option<String> {
     let text = text.trim_start();
     if let Some(name) = text.strip_prefix("Doc-tests ") {
-        return Some(format!("{name} (doc)"));
+        return Some(format!("{name}{DOC}"));
     }
     let (source, program) = text.strip_prefix("Running ")?.strip_suffix(')')?.rsplit_once(" (")?;
     let file = Path::new(program).file_name()?.to_str()?;
@@ -344,6 +359,40 @@ mod tests {
             "of Some(4)",
             "tide (doc)::src/lib.rs - f (line 5) passed ",
             "tide (doc) passed",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn output_of_tests_that_passed_makes_no_failures_of_them() {
+        let told = decoded(
+            "running 2 tests\ntest a::ok ... ok\ntest b ... FAILED\n\nsuccesses:\n\n---- a::ok stdout ----\nhi\n\n\nsuccesses:\n    a::ok\n\n\
+             failures:\n\n---- b stdout ----\nno\n\n\nfailures:\n    b\n\ntest result: FAILED. 1 passed; 1 failed",
+        );
+        assert_eq!(told[..3], ["of Some(2)", "a::ok passed ", "b failed "]);
+        assert_eq!(told.iter().filter(|line| line.starts_with("a::ok")).count(), 4, "{told:?}");
+        assert!(told.contains(&"a::ok says hi".to_owned()) && !told.contains(&"a::ok: hi".to_owned()), "{told:?}");
+        assert!(told.contains(&"b: no".to_owned()), "{told:?}");
+    }
+
+    #[test]
+    fn both_parts_of_the_documentation_of_edition_2024_are_of_its_suite() {
+        let told = decoded(
+            "!   Doc-tests tide\nrunning 1 test\ntest src/lib.rs - f (line 5) ... ok\ntest result: ok.\n\
+             running 1 test\ntest src/lib.rs - g (line 9) - compile fail ... ok\ntest result: ok.\n\
+             !     Running tests/y.rs (target/debug/deps/y-1)\nrunning 1 test\ntest b ... ok\ntest result: ok.\nrunning 0 tests",
+        );
+        let expected = [
+            "of Some(1)",
+            "tide (doc)::src/lib.rs - f (line 5) passed ",
+            "tide (doc) passed",
+            "of Some(2)",
+            "tide (doc)::src/lib.rs - g (line 9) passed ",
+            "tide (doc) passed",
+            "of Some(3)",
+            "y::b passed ",
+            "y passed",
+            "of Some(3)",
         ];
         assert_eq!(told, expected);
     }

@@ -1,7 +1,8 @@
 //! What `ctest` prints → events (`cmCTestRunTest::EndTest` and `StartTest` in CMake), live: a line when a test starts and one
-//! when it ends. With `-V` its output stands behind its number.
+//! when it ends. With `-V` its output stands behind its number. With `--repeat` a test starts and ends several times, and one
+//! of its ends only counts it (`n/total`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::cargo::without_colours;
 use super::output::{output, run_finished, run_started, seconds, test_ref};
@@ -13,6 +14,8 @@ use crate::event::{Event, Fact, Planned, RunStatus, Source, Status, TestFinished
 pub(super) struct Ctest {
     /// Names by number.
     names: HashMap<u64, String>,
+    /// Numbers of those that passed: with `--repeat until-fail` they run again, which is no retry.
+    passed: HashSet<u64>,
     planned: u64,
     /// It has begun and not summed up.
     runs: bool,
@@ -22,12 +25,13 @@ pub(super) struct Ctest {
 #[derive(Debug, PartialEq)]
 enum Line<'a> {
     Project,
-    /// The first line of the sum.
+    /// The first line of the sum, or what stands in its place.
     Sum,
     Start(u64, &'a str),
     End {
         number: u64,
-        total: u64,
+        /// `None` where it ends another run of a test that is counted elsewhere.
+        total: Option<u64>,
         name: &'a str,
         result: &'a str,
         seconds: Option<f64>,
@@ -40,7 +44,7 @@ fn parse(text: &str) -> Option<Line<'_>> {
     if text.starts_with("Test project ") {
         return Some(Line::Project);
     }
-    if text.contains("% tests passed, ") {
+    if text.contains("% tests passed, ") || text == "No tests were found!!!" {
         return Some(Line::Sum);
     }
     let trimmed = text.trim_start();
@@ -50,20 +54,28 @@ fn parse(text: &str) -> Option<Line<'_>> {
     }
     let (first, rest) = trimmed.split_once([' ', ':'])?;
     if let Some((_, total)) = first.split_once('/') {
-        let (number, rest) = rest.strip_prefix("Test ")?.trim_start().strip_prefix('#')?.split_once(": ")?;
-        // The time is the last thing; the result begins behind dots, with stars if it is not `Passed`.
-        let (rest, time) = rest.strip_suffix(" sec")?.rsplit_once(' ')?;
-        let rest = rest.trim_end();
-        let (name, result) = match rest.split_once("***") {
-            Some((name, result)) => (name, result),
-            None => (rest.strip_suffix("Passed")?, "Passed"),
-        };
-        let name = name.trim_end().trim_end_matches('.').trim_end();
-        let (number, total) = (number.parse().ok()?, total.parse().ok()?);
-        return Some(Line::End { number, total, name, result: result.trim_end(), seconds: time.parse().ok() });
+        return end(Some(total.parse().ok()?), rest);
+    }
+    if first == "Test" {
+        return end(None, trimmed);
     }
     let output = text.strip_prefix(first)?.strip_prefix(':')?;
     Some(Line::Output(first.parse().ok()?, output.strip_prefix(' ').unwrap_or(output)))
+}
+
+/// `Test  #3: crashes ....***Exception: SegFault  0.01 sec`
+fn end(total: Option<u64>, text: &str) -> Option<Line<'_>> {
+    let (number, rest) = text.strip_prefix("Test ")?.trim_start().strip_prefix('#')?.split_once(": ")?;
+    // The time is the last thing; the result begins behind dots, with stars if it is not `Passed`.
+    let (rest, time) = rest.strip_suffix(" sec")?.rsplit_once(' ')?;
+    let rest = rest.trim_end();
+    let (name, result) = match rest.split_once("***") {
+        Some((name, result)) => (name, result),
+        None => (rest.strip_suffix("Passed")?, "Passed"),
+    };
+    let name = name.trim_end().trim_end_matches('.').trim_end();
+    let number = number.parse().ok()?;
+    Some(Line::End { number, total, name, result: result.trim_end(), seconds: time.parse().ok() })
 }
 
 /// What the word behind the dots means; what could not be started counts as failed for ctest.
@@ -96,21 +108,23 @@ impl Decoder for Ctest {
             }
             Some(Line::Start(number, name)) => {
                 self.names.insert(number, name.to_owned());
-                let started = TestStarted { test: test_ref(name, ""), ..TestStarted::default() };
+                let repeat = self.passed.contains(&number);
+                let started = TestStarted { test: test_ref(name, ""), repeat, ..TestStarted::default() };
                 emit(Event { time: None, fact: Fact::TestStarted(started) });
             }
-            Some(Line::End { number, total, name, result, seconds: time }) => {
-                if total != self.planned {
-                    self.planned = total;
-                    let planned = Planned { total: Some(total), tests: Vec::new() };
-                    emit(Event { time: None, fact: Fact::Planned(planned) });
-                }
+            Some(Line::End { number, total, name, result, seconds: time })
+                if total.is_some() || self.names.contains_key(&number) =>
+            {
+                self.plan(total, emit);
                 // A name that is long has its dots cut, one that ends in dots has too many: as it was at the start.
                 let name = self.names.get(&number).map_or(name, String::as_str);
                 let status = status(result);
                 let mut finished = TestFinished::new(test_ref(name, ""), status);
                 finished.duration = seconds(time);
-                if status != Status::Passed {
+                if status == Status::Passed {
+                    self.passed.insert(number);
+                } else {
+                    self.passed.remove(&number);
                     finished.message = result.into();
                 }
                 emit(Event { time: None, fact: Fact::TestFinished(finished) });
@@ -124,13 +138,28 @@ impl Decoder for Ctest {
     }
 
     fn finish(&mut self, emit: &mut Emit<'_>) {
-        if self.runs {
-            run_finished(Some(RunStatus::Aborted), "ctest ended before it summed up", None, emit);
+        if !self.runs {
+            return;
         }
+        if self.names.is_empty() {
+            // That there are no tests it says on standard error.
+            return run_finished(None, "no test was started", None, emit);
+        }
+        run_finished(Some(RunStatus::Aborted), "ctest ended before it summed up", None, emit);
     }
 
     fn runner(&self) -> &str {
         "ctest"
+    }
+}
+
+impl Ctest {
+    fn plan(&mut self, total: Option<u64>, emit: &mut Emit<'_>) {
+        if let Some(total) = total.filter(|total| *total != self.planned) {
+            self.planned = total;
+            let planned = Planned { total: Some(total), tests: Vec::new() };
+            emit(Event { time: None, fact: Fact::Planned(planned) });
+        }
     }
 }
 
@@ -141,7 +170,8 @@ mod tests {
     #[test]
     fn lines_of_its_own_are_told_from_output() {
         assert_eq!(parse("      Start  8: fixture_setup"), Some(Line::Start(8, "fixture_setup")));
-        let end = |number, name, result, time| Some(Line::End { number, total: 10, name, result, seconds: Some(time) });
+        let end =
+            |number, name, result, time| Some(Line::End { number, total: Some(10), name, result, seconds: Some(time) });
         assert_eq!(
             parse(" 4/10 Test  #3: crashes ..........................***Exception: SegFault  0.50 sec"),
             end(3, "crashes", "Exception: SegFault", 0.5)
@@ -151,6 +181,17 @@ mod tests {
             parse(" 8/10 Test  #7: disabled ....***Not Run (Disabled)   0.00 sec"),
             end(7, "disabled", "Not Run (Disabled)", 0.0)
         );
+        assert_eq!(
+            parse("    Test  #3: crashes ....***Exception: SegFault  0.01 sec"),
+            Some(Line::End {
+                number: 3,
+                total: None,
+                name: "crashes",
+                result: "Exception: SegFault",
+                seconds: Some(0.01)
+            })
+        );
+        assert_eq!(parse("No tests were found!!!"), Some(Line::Sum));
         assert_eq!(parse("3: [ RUN      ] A.b"), Some(Line::Output(3, "[ RUN      ] A.b")));
         for text in ["Total Test time (real) =   1.01 sec", "\t  2 - fails (Failed)", "", "x: y", "1/2 of it: 3 sec"] {
             assert_eq!(parse(text), None, "{text}");

@@ -2,6 +2,9 @@
 //!
 //! The document is that of cucumber-js' `json` formatter and its siblings in Java and Ruby: features, their elements, their
 //! steps. A test is `uri:line`. Backgrounds are elements of their own in some of them and belong to the scenario that follows.
+//!
+//! behave's (`behave.formatter.json`) is like it, with a `location` in place of `uri` and `line`, tags without objects, messages
+//! as lists of lines, seconds, a status of its own for each scenario, and backgrounds whose steps are the scenario's, too.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -29,7 +32,7 @@ pub(super) struct CucumberJson {
 
 impl Decoder for CucumberJson {
     fn line(&mut self, bytes: &[u8], emit: &mut Emit<'_>) {
-        let begins = bytes.trim_ascii_start().first() == Some(&b'[');
+        let begins = begins(&String::from_utf8_lossy(bytes));
         if self.too_large || self.document.is_empty() && !begins {
             return stdout_line(bytes, emit);
         }
@@ -110,19 +113,30 @@ impl<'de> DeserializeSeed<'de> for FeatureSeed<'_, '_> {
         for element in &feature.elements {
             if element.kind == "background" {
                 background = Some(element);
+            } else if element.location.is_empty() {
+                let place = Place { uri: &feature.uri, line: &element.line.to_string(), nanos: 1.0 };
+                scenario(&place, background, element, self.0);
             } else {
-                scenario(&feature.uri, background, element, self.0);
+                let (uri, line) = element.location.rsplit_once(':').unwrap_or((&element.location, "0"));
+                scenario(&Place { uri, line, nanos: 1e9 }, None, element, self.0);
             }
         }
         Ok(())
     }
 }
 
-fn scenario(uri: &str, background: Option<&Element<'_>>, element: &Element<'_>, emit: &mut Emit<'_>) {
-    let id = format!("{uri}:{}", element.line);
-    let test = || TestRef { id: Cow::Borrowed(id.as_str()), suite: Cow::Borrowed(uri), worker: Cow::Borrowed("") };
+/// Where a scenario stands, and how long its unit of time is.
+struct Place<'p> {
+    uri: &'p str,
+    line: &'p str,
+    nanos: f64,
+}
+
+fn scenario(place: &Place<'_>, background: Option<&Element<'_>>, element: &Element<'_>, emit: &mut Emit<'_>) {
+    let id = format!("{}:{}", place.uri, place.line);
+    let test = || TestRef { id: id.as_str().into(), suite: place.uri.into(), worker: Cow::Borrowed("") };
     let began = rfc3339(&element.start_timestamp);
-    let tags: Vec<Cow<'_, str>> = element.tags.iter().map(|tag| Cow::Borrowed(tag.name.as_ref())).collect();
+    let tags: Vec<Cow<'_, str>> = element.tags.iter().map(|tag| Cow::Borrowed(tag.name())).collect();
     let started = TestStarted { test: test(), attempt: None, repeat: false, tags: tags.clone() };
     emit(Event { time: began, fact: Fact::TestStarted(started) });
     let own = background.into_iter().flat_map(Element::all_steps).chain(element.all_steps());
@@ -130,15 +144,10 @@ fn scenario(uri: &str, background: Option<&Element<'_>>, element: &Element<'_>, 
     let mut nanos = 0.0;
     for step in own {
         let result = &step.result;
-        nanos += result.duration.unwrap_or(0.0).max(0.0);
+        let duration = result.duration.map(|duration| duration.max(0.0) * place.nanos);
+        nanos += duration.unwrap_or(0.0);
         if rank(&result.status) > worst.0 {
-            let named = || Cow::Owned(format!("{} step: {}", result.status, step.title()));
-            let message = if result.error_message.is_empty() && rank(&result.status) > 2 {
-                named()
-            } else {
-                Cow::Borrowed(result.error_message.as_ref())
-            };
-            worst = (rank(&result.status), result.status.as_ref(), message);
+            worst = (rank(&result.status), result.status.as_ref(), step.message());
         }
         let time = began.map(|began| Timestamp(began.0.saturating_add(nanos as i64)));
         for text in &step.output {
@@ -152,11 +161,18 @@ fn scenario(uri: &str, background: Option<&Element<'_>>, element: &Element<'_>, 
             suite: Cow::Borrowed(""),
             name: step.title().into(),
             status: status_of(&result.status),
-            duration: result.duration.and_then(length),
-            message: Cow::Borrowed(&result.error_message),
+            duration: duration.and_then(length),
+            message: result.error_message.text(),
             depth: 0,
         };
         emit(Event { time, fact: Fact::StepFinished(finished) });
+    }
+    let own = rank(&element.status);
+    if own > 2 && worst.0 <= 2 {
+        worst = (own, element.status.as_ref(), "a hook failed".into());
+    } else if own == 2 && worst.0 < 2 {
+        // Not all of its steps were run, and none failed.
+        worst = (own, element.status.as_ref(), element.status.as_ref().into());
     }
     let mut finished = TestFinished::new(test(), status_of(worst.1).unwrap_or(Status::Passed));
     finished.duration = length(nanos);
@@ -189,8 +205,10 @@ fn length(nanos: f64) -> Option<Duration> {
 fn status_of(word: &str) -> Option<Status> {
     match word {
         "passed" => Some(Status::Passed),
-        "skipped" => Some(Status::Skipped),
-        "failed" | "undefined" | "ambiguous" | "pending" => Some(Status::Failed),
+        "skipped" | "untested" => Some(Status::Skipped),
+        "failed" | "undefined" | "ambiguous" | "pending" | "error" | "hook_error" | "cleanup_error" => {
+            Some(Status::Failed)
+        }
         _ => None,
     }
 }
@@ -198,11 +216,11 @@ fn status_of(word: &str) -> Option<Status> {
 fn rank(word: &str) -> u8 {
     match word {
         "passed" => 1,
-        "skipped" => 2,
+        "skipped" | "untested" => 2,
         "pending" => 3,
         "undefined" => 4,
         "ambiguous" => 5,
-        "failed" => 6,
+        "failed" | "error" | "hook_error" | "cleanup_error" => 6,
         _ => 0,
     }
 }
@@ -223,6 +241,11 @@ struct Element<'a> {
     name: Cow<'a, str>,
     #[serde(default)]
     line: u64,
+    /// `uri:line`, of behave, as is the status.
+    #[serde(borrow, default, deserialize_with = "text")]
+    location: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    status: Cow<'a, str>,
     #[serde(borrow, default, deserialize_with = "text")]
     start_timestamp: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -244,9 +267,49 @@ impl<'a> Element<'a> {
 }
 
 #[derive(Deserialize)]
-struct Tag<'a> {
-    #[serde(borrow, default, deserialize_with = "text")]
-    name: Cow<'a, str>,
+#[serde(untagged)]
+enum Tag<'a> {
+    Plain(String),
+    Object {
+        #[serde(borrow, default)]
+        name: Cow<'a, str>,
+    },
+    Other(serde::de::IgnoredAny),
+}
+
+impl Tag<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Plain(name) => name,
+            Self::Object { name } => name,
+            Self::Other(_) => "",
+        }
+    }
+}
+
+/// A message, whole or by lines.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Message {
+    Text(String),
+    Lines(Vec<String>),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+impl Message {
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Lines(lines) => lines.join("\n").into(),
+            Self::Other(_) => "".into(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -269,6 +332,12 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// Why it did not pass.
+    fn message(&self) -> Cow<'_, str> {
+        let (told, status) = (self.result.error_message.text(), &self.result.status);
+        if told.is_empty() && rank(status) > 2 { format!("{status} step: {}", self.title()).into() } else { told }
+    }
+
     fn title(&self) -> String {
         match (self.keyword.trim(), self.name.as_ref()) {
             ("", "") => "hook".to_owned(),
@@ -283,8 +352,8 @@ struct StepResult<'a> {
     status: Cow<'a, str>,
     /// Nanoseconds.
     duration: Option<f64>,
-    #[serde(borrow, default, deserialize_with = "text")]
-    error_message: Cow<'a, str>,
+    #[serde(default)]
+    error_message: Message,
 }
 
 #[derive(Deserialize)]
@@ -303,10 +372,22 @@ struct Media<'a> {
     kind: Cow<'a, str>,
 }
 
+/// True for a line that an array of objects begins with.
+fn begins(line: &str) -> bool {
+    let rest = line.trim_start().strip_prefix('[').map(str::trim_start);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['{', ']']))
+}
+
 /// Tells whether a text begins as such a report does: an array whose first object has the keys of a feature.
 pub(super) fn may_begin(text: &str) -> bool {
-    let text = text.trim_start();
-    let Some(object) = text.strip_prefix('[').map(str::trim_start).filter(|rest| rest.starts_with('{')) else {
+    // Before it may stand what was printed: behave names its runner.
+    let mut rest = text;
+    while !begins(rest.lines().next().unwrap_or_default()) {
+        let Some((_, after)) = rest.split_once('\n') else { return false };
+        rest = after;
+    }
+    let Some(object) = rest.trim_start().strip_prefix('[').map(str::trim_start).filter(|rest| rest.starts_with('{'))
+    else {
         return false;
     };
     // Keys of a feature come in any order; `elements` are large, so that the others may be far behind.

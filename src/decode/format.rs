@@ -186,6 +186,15 @@ impl Format {
         }
     }
 
+    /// A state machine for what a runner writes while it runs into a file of its own; a report is not the only one there, and
+    /// there may be none.
+    pub fn event_file_decoder(self, zone: &Zone) -> Box<dyn Decoder + Send> {
+        match self {
+            Self::Junit => Box::new(ByLine(Junit::of_many(Zone::clone(zone)))),
+            _ => self.decoder_in(zone),
+        }
+    }
+
     /// A state machine for a report that is one document; `None` for formats that consist of lines.
     pub fn document(self, zone: &Zone) -> Option<Box<dyn Document + Send>> {
         match self.machine(zone) {

@@ -21,8 +21,8 @@ use super::excerpt::Excerpt;
 use super::time::rfc3339;
 use super::{Decoder, Emit, stdout_line};
 use crate::event::{
-    Event, Fact, Level, LogLine, RunFinished, RunStarted, Source, Status, SuiteFinished, SuiteStarted, TestFinished,
-    TestRef, TestStarted, Timestamp,
+    Event, Fact, Level, LogLine, RunFinished, RunStarted, RunStatus, Source, Status, SuiteFinished, SuiteStarted,
+    TestFinished, TestRef, TestStarted, Timestamp,
 };
 
 /// A line that comes in pieces is passed on in parts of at most this size, so that memory stays bounded.
@@ -37,6 +37,8 @@ pub(super) struct GoTest {
     tests: OpenTests,
     packages: HashMap<String, Package, foldhash::fast::RandomState>,
     builds: HashMap<String, Excerpt, foldhash::fast::RandomState>,
+    /// Why a package failed whose name test2json was not given.
+    nameless_failure: Option<String>,
     /// Holds a line's output while its escapes are resolved.
     scratch: String,
 }
@@ -55,7 +57,11 @@ impl Decoder for GoTest {
         }
         // The stream has no end of its own: it was whole if every package that began has ended.
         if self.began && self.packages.is_empty() {
-            emit(Event { time: None, fact: Fact::RunFinished(RunFinished::default()) });
+            let (status, message) = match self.nameless_failure.take() {
+                Some(message) => (Some(RunStatus::Failed), message),
+                None => (None, String::new()),
+            };
+            emit(Event { time: None, fact: Fact::RunFinished(RunFinished { status, message: message.into() }) });
         }
     }
 
@@ -80,7 +86,10 @@ impl GoTest {
     /// Takes an event, and before it the text that it follows on its line; false if it is none.
     fn object(&mut self, object: &[u8], before: &[u8], scratch: &mut String, emit: &mut Emit<'_>) -> bool {
         let Ok(text) = str::from_utf8(object) else { return false };
-        let Some(line) = line::scan(text, scratch).or_else(|| line::parse(text)) else { return false };
+        let end = |text| line::nameless_end(text).filter(|_| self.packages.contains_key(""));
+        let Some(line) = line::scan(text, scratch).or_else(|| line::parse(text)).or_else(|| end(text)) else {
+            return false;
+        };
         if !before.is_empty() {
             stdout_line(before, emit);
         }
@@ -266,6 +275,9 @@ impl GoTest {
         let Some(mut session) = self.packages.remove(line.package.as_ref()) else { return };
         session.flush_piece(time, emit);
         if line.package.is_empty() {
+            // There is no suite to say so.
+            self.nameless_failure =
+                (status == Status::Failed).then(|| session.reason()).or(self.nameless_failure.take());
             return;
         }
         let build = self.builds.get(line.failed_build.as_ref()).map(Excerpt::text);

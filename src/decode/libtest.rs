@@ -230,7 +230,10 @@ impl Libtest {
     }
 
     fn bench(&mut self, line: &Line<'_>, emit: &mut Emit<'_>) {
-        let id = self.names.next(&line.name);
+        let id = match self.open.remove(line.name.as_ref()) {
+            Some(open) => open.id,
+            None => self.names.next(&line.name).into_owned(),
+        };
         let test = test_ref(&id, line::suite_of(&id));
         let text = format!("{} ns/iter (+/- {})", line.median.unwrap_or(0.0), line.deviation.unwrap_or(0.0));
         output(Some(&test), &Source::Stdout, &text, None, emit);

@@ -100,9 +100,22 @@ impl Failure {
     }
 }
 
+/// Output: text, or bytes in base64 if the test wrote a buffer.
 #[derive(Deserialize)]
 struct Piece {
     text: Option<String>,
+    buffer: Option<String>,
+}
+
+impl Piece {
+    fn bytes(&self) -> Cow<'_, [u8]> {
+        use base64::Engine as _;
+        let decode = |text: &String| base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
+        match (&self.text, &self.buffer) {
+            (Some(text), _) => text.as_bytes().into(),
+            (None, buffer) => buffer.as_ref().map(decode).unwrap_or_default().into(),
+        }
+    }
 }
 
 impl Parts for Playwright {
@@ -223,8 +236,12 @@ impl Test<'_> {
     /// The result, by what Playwright makes of all attempts and what the last one did.
     fn outcome(&self, last: &str) -> Status {
         match (&*self.status, last) {
-            ("skipped", _) | (_, "skipped") => Status::Skipped,
+            // Stopped while it ran, which is neither for Playwright.
+            ("skipped", "interrupted") => Status::Unfinished,
+            ("skipped", _) => Status::Skipped,
+            // Also where an attempt failed and the next one was not run any more.
             ("unexpected", _) => Status::Failed,
+            (_, "skipped") => Status::Skipped,
             ("expected", "failed" | "timedOut") => Status::Xfailed,
             (_, "failed" | "timedOut" | "interrupted") => Status::Failed,
             _ => Status::Passed,
@@ -248,8 +265,8 @@ fn output(
     time: Option<Timestamp>,
     emit: &mut Emit<'_>,
 ) {
-    let text: String = pieces.iter().filter_map(|piece| piece.text.as_deref()).collect();
-    for line in text.lines() {
+    let bytes = pieces.iter().map(Piece::bytes).collect::<Vec<_>>().concat();
+    for line in String::from_utf8_lossy(&bytes).lines() {
         let line = LogLine { test: Some(test.clone()), source: source.clone(), level: None, text: line.into() };
         emit(Event { time, fact: Fact::Log(line) });
     }

@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::Emit;
-use super::robot_xml::tell::{Outcome, Teller, level_of, status_of};
+use super::robot_xml::tell::{Outcome, Teller, level_of, status_of, turns};
 use super::split::{Parts, list, read};
 use super::wall::{Zone, timestamp};
-use crate::event::{Event, Fact, Level, LogLine, RunFinished, RunStarted, Source, StepFinished, TestRef, Timestamp};
+use crate::event::{
+    Event, Fact, Level, LogLine, RunFinished, RunStarted, Source, Status, StepFinished, TestRef, Timestamp,
+};
 
 /// State of the format.
 pub(super) struct RobotJson {
@@ -26,7 +28,7 @@ pub(super) struct RobotJson {
 struct Node {
     name: String,
     outcome: Outcome,
-    teardown: Option<String>,
+    teardown: Option<(Status, String)>,
     members: Vec<Member>,
 }
 
@@ -133,8 +135,8 @@ impl Parts for RobotJson {
             "elapsed_time" => node.outcome.duration = std::time::Duration::try_from_secs_f64(read(json)?).ok(),
             "setup" | "teardown" => {
                 let item: Item = read(json)?;
-                if key == "teardown" && item.status == "FAIL" {
-                    node.teardown = Some(item.message.clone());
+                if key == "teardown" {
+                    node.teardown = turns(&item.status).map(|status| (status, item.message.clone()));
                 }
                 node.members.push(Member::Step(Box::new(Item { kind: key.to_ascii_uppercase(), ..item })));
             }

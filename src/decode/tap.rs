@@ -35,8 +35,12 @@ pub(super) struct Tap {
     producer: Producer,
     /// Names of the subtests around the next point, by depth.
     around: Vec<String>,
+    /// `# Subtest:` came.
+    has_subtests: bool,
     /// Open suites of vitest.
     blocks: Vec<Block>,
+    /// Open points of Test2, whose parts stand behind them in braces.
+    wholes: Vec<Pending>,
     /// A point that is not told yet, because what follows belongs to it.
     pending: Option<Pending>,
     names: Occurrences,
@@ -78,14 +82,17 @@ impl Decoder for Tap {
         if let Some(opened) = self.opens_suite(&parsed, indent) {
             return self.open_suite(opened, emit);
         }
+        self.open_whole(&parsed, indent);
         self.tell_pending(emit);
         let depth = (indent / 4).min(DEEPEST);
         match parsed {
             Line::Version if depth == 0 => self.begin(emit),
             Line::Plan { last, skip } if indent.is_multiple_of(4) => self.plan(last, skip, depth, emit),
+            Line::Point(_) if indent == 0 && self.is_verdict(rest) => stdout_line(bytes, emit),
             Line::Point(point) if indent.is_multiple_of(4) => self.point(point, indent, depth, emit),
             Line::Subtest(name) => {
                 self.begin(emit);
+                self.has_subtests = true;
                 self.around.resize(depth, String::new());
                 self.around.push(line::unescape(name).into_owned());
             }
@@ -96,12 +103,14 @@ impl Decoder for Tap {
                 self.comment(rest, emit);
             }
             Line::Close if !self.blocks.is_empty() && self.blocks.len() == depth + 1 => self.close_suite(emit),
+            Line::Close if self.wholes.last().is_some_and(|whole| whole.indent == indent) => self.close_whole(emit),
             _ => stdout_line(bytes, emit),
         }
     }
 
     fn finish(&mut self, emit: &mut Emit<'_>) {
         self.tell_pending(emit);
+        self.close_wholes(0, emit);
         if let Some(reason) = &self.bailed {
             return run_finished(Some(RunStatus::Aborted), &format!("Bail out! {reason}"), None, emit);
         }
@@ -160,7 +169,10 @@ impl Tap {
 
     fn point(&mut self, point: Point<'_>, indent: usize, depth: usize, emit: &mut Emit<'_>) {
         self.begin(emit);
-        if point.duration.is_some() && self.producer == Producer::Unknown {
+        self.close_wholes(indent, emit);
+        // node-tap writes times, too, but only of subtests, which it announces, or whose parts are in braces behind them.
+        let is_flat = !self.has_subtests && !point.brace;
+        if point.duration.is_some() && is_flat && self.producer == Producer::Unknown {
             self.is_vitest(emit);
         }
         if depth == 0 {
@@ -187,10 +199,48 @@ impl Tap {
         names.collect::<Vec<_>>().join(BETWEEN)
     }
 
-    /// A line that ended in `{` opened a suite if its block begins with a plan; a test's name may end so, too.
+    /// A line that ended in `{` opened a suite of vitest if its block begins with a plan; a test's name may end so, too.
     fn opens_suite(&mut self, next: &Line<'_>, indent: usize) -> Option<Pending> {
         let is_block = matches!(next, Line::Plan { .. });
-        self.pending.take_if(|pending| pending.brace && is_block && indent == pending.indent + 4)
+        let is_vitest = self.producer == Producer::Vitest;
+        self.pending.take_if(|pending| is_block && (is_vitest || pending.brace_is_last) && pending.opens(indent))
+    }
+
+    /// Elsewhere a block has the parts of the point above it.
+    fn open_whole(&mut self, next: &Line<'_>, indent: usize) {
+        let is_block = matches!(next, Line::Plan { .. } | Line::Point(_) | Line::Subtest(_) | Line::Comment(_));
+        let is_other = self.producer != Producer::Vitest;
+        if let Some(mut whole) = self.pending.take_if(|pending| is_block && is_other && pending.opens(indent)) {
+            whole.brace = false;
+            self.around.resize((whole.indent / 4).min(DEEPEST), String::new());
+            self.around.push(whole.name.clone());
+            self.wholes.push(whole);
+        }
+    }
+
+    /// The innermost block ends: its point is told, if it failed with what follows the block.
+    fn close_whole(&mut self, emit: &mut Emit<'_>) {
+        let Some(whole) = self.wholes.pop() else { return };
+        self.around.truncate(whole.indent / 4);
+        let ok = whole.ok;
+        self.pending = Some(whole);
+        if ok {
+            self.tell_pending(emit);
+        }
+    }
+
+    /// Ends the blocks that a point with this indentation is not in.
+    fn close_wholes(&mut self, indent: usize, emit: &mut Emit<'_>) {
+        while self.wholes.last().is_some_and(|whole| whole.indent >= indent) {
+            self.close_whole(emit);
+            self.tell_pending(emit);
+        }
+    }
+
+    /// True for what `prove -v` says of a file behind its TAP: without a number, and when all points are there.
+    fn is_verdict(&self, text: &str) -> bool {
+        let plan = self.plan.filter(|plan| self.points >= self.planned_before + plan);
+        text.trim_end() == "ok" && plan.is_some() && self.producer == Producer::Unknown
     }
 
     fn open_suite(&mut self, point: Pending, emit: &mut Emit<'_>) {

@@ -79,6 +79,10 @@ impl Decoder for TeamCity {
     }
 
     fn finish(&mut self, emit: &mut Emit<'_>) {
+        // A failed hook after everything is the last message.
+        let mut flows: Vec<String> = self.flows.keys().cloned().collect();
+        flows.sort_unstable();
+        flows.iter().for_each(|flow| self.close_unstarted(flow, emit));
         let mut open: Vec<Open> = self.flows.values_mut().flat_map(|flow| flow.open.drain().map(|(_, t)| t)).collect();
         open.sort_by_key(|test| test.number);
         let suites = self.flows.values().any(|flow| !flow.suites.is_empty());

@@ -59,6 +59,12 @@ impl Open {
         self.ran + self.since.map(|since| now.since(since)).unwrap_or_default()
     }
 
+    /// When it ended, if it took so long and that is told now.
+    pub(super) fn ended(&self, took: Duration, told: Timestamp) -> Timestamp {
+        let last = i64::try_from(took.saturating_sub(self.ran).as_nanos()).unwrap_or(i64::MAX);
+        self.since.map_or(told, |since| Timestamp(since.0.saturating_add(last)).min(told))
+    }
+
     /// True while it waits for its turn.
     pub(super) fn is_paused(&self) -> bool {
         self.since.is_none()

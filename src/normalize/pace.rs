@@ -43,6 +43,8 @@ pub(super) struct Pace {
     held: Vec<f64>,
     /// Ends that no beginning has followed yet: workers between two tests.
     free: Vec<Timestamp>,
+    /// Beginnings that followed no end: of new workers, or before the end was told.
+    early: Vec<Timestamp>,
     /// Seconds between two tests of a worker, and how often there were two.
     between: f64,
     turns: u32,
@@ -73,14 +75,39 @@ impl Pace {
             self.held[self.working] += time.since(self.changed).as_secs_f64();
         }
         self.changed = self.changed.max(time);
+        if self.working == 0 && self.seen(time) > 1 {
+            // All workers had nothing to do at once, so the runner was busy: Go builds its next package, for example.
+            self.free.clear();
+        }
         for _ in self.working..working {
             // The last one to end is the likeliest to go on.
-            let Some(ended) = self.free.pop() else { continue };
-            self.between += time.since(ended).as_secs_f64();
-            self.turns += 1;
+            match self.free.pop() {
+                Some(ended) => self.go_on(ended, time),
+                None if self.early.len() < MAX_WORKERS => self.early.push(time),
+                None => {}
+            }
         }
         self.free.extend((working..self.working).map(|_| time));
         self.working = working;
+    }
+
+    /// A test has ended at `ended`, which is told now, and so many run from now on. Go tells of some ends only when another
+    /// test has begun in the meantime.
+    pub(super) fn turn_late(&mut self, ended: Timestamp, time: Timestamp, working: u64) {
+        let free = self.free.len();
+        self.turn(time, working);
+        if self.free.len() > free
+            && let Some(at) = self.early.iter().position(|began| *began > ended)
+        {
+            self.free.pop();
+            let began = self.early.swap_remove(at);
+            self.go_on(ended, began);
+        }
+    }
+
+    fn go_on(&mut self, ended: Timestamp, began: Timestamp) {
+        self.between += began.since(ended).as_secs_f64();
+        self.turns += 1;
     }
 
     /// An attempt has ended. What nobody expected took as long as it should.
@@ -93,7 +120,8 @@ impl Pace {
     /// Tests that run at a time, when there are enough: as many as were seen often, but no more than did the work. Go tells of
     /// some ends late, so that more tests seem to run.
     fn workers(&self, work: &Work, now: Timestamp) -> usize {
-        let ages: f64 = work.running.iter().map(|(_, age)| age).sum();
+        // One that is overdue may have ended.
+        let ages: f64 = work.running.iter().map(|(usual, age)| age.min(*usual)).sum();
         let elapsed = self.began.map_or(0.0, |began| now.since(began).as_secs_f64());
         // Each of them is in a test or between two of them.
         let busy = if elapsed > 0.0 { (self.took + ages + self.between) / elapsed } else { 1.0 };
@@ -167,16 +195,18 @@ impl Normalizer {
     fn work(&mut self, now: Timestamp) -> Work {
         let unknown = self.changes.median().unwrap_or_default();
         let seconds = |expected: Option<Duration>| expected.unwrap_or(unknown).as_secs_f64();
-        let mut work = Work::default();
+        let (mut work, mut paused) = (Work::default(), Vec::new());
         let is_whole = |test: u64, open: &Open| open.has_parts || self.changes.has_parts(test);
         for (test, open) in self.tests.open().filter(|(test, open)| !is_whole(*test, open)) {
             let (usual, age) = (seconds(self.changes.expected(test)), open.age(now).as_secs_f64());
             if open.is_paused() {
-                work.queue.push((usual - age).max(0.0));
+                paused.push((open.started, (usual - age).max(0.0)));
             } else {
                 work.running.push((usual, age));
             }
         }
+        paused.sort_unstable_by_key(|(started, _)| *started);
+        work.queue.extend(paused.iter().map(|(_, left)| left));
         let mut planned: Vec<_> = self.tests.planned().collect();
         planned.sort_unstable_by_key(|(order, ..)| *order);
         work.queue.extend(planned.iter().map(|(.., expected)| seconds(*expected)));

@@ -19,8 +19,8 @@ pub enum Handler {
     Detect(Detect),
     /// No events: every line is a log line of this source.
     Plain(event::Source<'static>),
-    /// Log lines, until one of them is an event of a known format.
-    Watch(event::Source<'static>),
+    /// Log lines, until one of them is an event of a known format, whose times without a zone are read so.
+    Watch(event::Source<'static>, Zone),
 }
 
 /// What is needed to find out a format.
@@ -258,7 +258,7 @@ impl Handler {
         match self {
             Self::Decode(format, _) => format.is_binary(),
             Self::Detect(_) => decode::binary_format(next).is_some(),
-            Self::Plain(_) | Self::Watch(_) => false,
+            Self::Plain(_) | Self::Watch(..) => false,
         }
     }
 
@@ -275,11 +275,11 @@ impl Handler {
                 }
                 decoder.line(line, &mut |event| took.event |= hand_on(&event, normalizer, out, now));
             }
-            Self::Watch(_) if let Some(format) = decode::stream_format(line) => {
-                *self = Self::decoder(format);
+            Self::Watch(_, zone) if let Some(format) = decode::stream_format(line) => {
+                *self = Self::Decode(format, format.decoder_in(zone));
                 return self.line(line, normalizer, out, now);
             }
-            Self::Plain(source) | Self::Watch(source) => {
+            Self::Plain(source) | Self::Watch(source, _) => {
                 let text = String::from_utf8_lossy(line);
                 let log = LogLine { test: None, source: source.clone(), level: None, text };
                 normalizer.event(&Event { time: None, fact: Fact::Log(log) }, now, out);
@@ -357,6 +357,11 @@ impl Handler {
     /// Lines of a format that the first of them tell.
     pub fn detect_format() -> Self {
         Self::Detect(Detect { head: Detector::default(), zone: decode::utc(), explain: false })
+    }
+
+    /// What a runner writes in `format` into a file of its own.
+    pub fn event_file(format: Format, zone: &Zone) -> Self {
+        Self::Decode(format, format.event_file_decoder(zone))
     }
 
     /// Lines of `format`.

@@ -37,3 +37,16 @@ def test_a_clock_that_tests_replace_is_not_used(tmp_path, events):
     done = run(UNITTEST + ["test_a"], tmp_path, events)
     assert done.returncode == 0, done.stdout
     assert [event["status"] for event in read(events) if event["event"] == "test_finished"] == ["passed"]
+
+
+def test_a_skip_in_a_subtest_skips_the_test_once(tmp_path, events):
+    code = (
+        "import unittest\nclass A(unittest.TestCase):\n def test_a(self):\n  for i in range(3):\n"
+        "   with self.subTest(i=i):\n    if i == 1: self.skipTest('no power')\n"
+        " def test_b(self):\n  with self.subTest(i=1): self.skipTest('dark')\n  self.fail('after all')\n"
+    )
+    (tmp_path / "test_a.py").write_text(code)
+    done = run(UNITTEST + ["test_a"], tmp_path, events)
+    assert done.returncode == 1, done.stdout
+    ends = [(event["test"], event["status"]) for event in read(events) if event["event"] == "test_finished"]
+    assert ends == [("test_a.A.test_a", "skipped"), ("test_a.A.test_b", "failed")]

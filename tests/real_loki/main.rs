@@ -56,3 +56,5 @@ mod testruns;
 mod twenty_runs;
 #[cfg(test)]
 mod unchanging;
+#[cfg(test)]
+mod unusual;

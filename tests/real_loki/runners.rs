@@ -22,7 +22,7 @@ fn node_modules() -> PathBuf {
 }
 
 /// A copy of a sample project, with the runners where Node finds them.
-fn scratch_of(sample: &str) -> Scratch {
+pub(super) fn scratch_of(sample: &str) -> Scratch {
     let scratch = Scratch::with_project(sample);
     if sample.starts_with("js/") {
         std::os::unix::fs::symlink(node_modules(), scratch.work().join("node_modules")).unwrap();
@@ -31,7 +31,7 @@ fn scratch_of(sample: &str) -> Scratch {
 }
 
 /// Runs a command with what the sample projects need.
-fn run_it(command: &mut Command) -> Done {
+pub(super) fn run_it(command: &mut Command) -> Done {
     let out = if command.get_program() == "script" { "xterm" } else { "dumb" };
     let cargo = std::env::var_os("CARGO_HOME").map(|home| ("CARGO_HOME", home));
     let rustup = std::env::var_os("RUSTUP_HOME").map(|home| ("RUSTUP_HOME", home));

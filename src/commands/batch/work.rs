@@ -21,10 +21,10 @@ use crate::commands::run::inject::{Channel, Injection, wants_json};
 use crate::commands::run::recognise::recognise;
 use crate::commands::run::{follow, of_stdout, plan};
 use crate::commands::session::Session;
-use crate::commands::shipping::eprint_line;
+use crate::commands::shipping::{eprint_line, zone};
 use crate::commands::status_line::{StatusLine, progress_text};
 use crate::config::{self, Settings};
-use crate::decode::{Format, cargo_streams};
+use crate::decode::{Format, Zone, cargo_streams};
 use crate::event;
 use crate::exit::{Exit, Failure};
 use crate::normalize::Part;
@@ -284,7 +284,7 @@ impl<'a> Work<'a> {
         let log = OutputLog::create(&self.journal.output(job.index)).map_err(failed)?;
         let (out, out_writer) = io::pipe().map_err(failed)?;
         let (err, err_writer) = io::pipe().map_err(failed)?;
-        let feeds = feeds(&plan, &argv, out.into(), err.into(), &log);
+        let feeds = feeds(&plan, &argv, [out.into(), err.into()], &log, &zone(self.settings));
         self.tell_of(attempt, feeds);
         let mark = self.guard.mark(job.index, job.attempt);
         let writers = (out_writer, err_writer);
@@ -392,13 +392,23 @@ impl<'a> Work<'a> {
 }
 
 /// How what a file says is taken, and kept in its log.
-fn feeds(plan: &Injection, argv: &[std::ffi::OsString], out: OwnedFd, err: OwnedFd, log: &OutputLog) -> Vec<Feed> {
+fn feeds(
+    plan: &Injection,
+    argv: &[std::ffi::OsString],
+    [out, err]: [OwnedFd; 2],
+    log: &OutputLog,
+    zone: &Zone,
+) -> Vec<Feed> {
     let kept =
         |fd: OwnedFd, handler: Handler| Feed::new(Source::from_fd(fd), handler).with_tee(PassThrough(log.clone()));
     let plain_err = Handler::Plain(event::Source::Stderr);
     match plan.channel {
         Channel::File(format) => {
-            vec![follow(&plan.events, format), kept(out, Handler::Plain(event::Source::Stdout)), kept(err, plain_err)]
+            vec![
+                follow(&plan.events, format, zone),
+                kept(out, Handler::Plain(event::Source::Stdout)),
+                kept(err, plain_err),
+            ]
         }
         Channel::Stdout(Format::GoTest) if !wants_json(argv) => {
             let text = GoText::new(Style::of(argv), log.clone(), log.clone());
@@ -412,7 +422,7 @@ fn feeds(plan: &Injection, argv: &[std::ffi::OsString], out: OwnedFd, err: Owned
         }
         // Reports are not watched for: files that run side by side would find each other's.
         Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
-            vec![kept(out, of_stdout(plan.channel)), kept(err, plain_err)]
+            vec![kept(out, of_stdout(plan.channel, zone)), kept(err, plain_err)]
         }
     }
 }

@@ -9,14 +9,13 @@ mod watch;
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::inputs::{Input, Kind};
 use self::run::{Report, Row};
 use super::session::{output, run_info};
-use super::shipping::{Says, Shipping, eprint_line, limits};
+use super::shipping::{Says, Shipping, eprint_line, limits, zone};
 use crate::config::{Origin, Output as Destination, Progress, Settings};
 use crate::decode::{Format, Zone};
 use crate::exit::{Exit, Failure};
@@ -227,11 +226,6 @@ fn identify(common: &RunInfo, reports: &[Report], given: bool) -> RunInfo {
         info.shard = run::fingerprint(reports);
     }
     info
-}
-
-fn zone(settings: &Settings) -> Zone {
-    let timezone = settings.timezone;
-    Arc::new(move |wall| timezone.timestamp(wall))
 }
 
 /// A bar over the bytes of both readings, on a terminal.

@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::events_file::EventFile;
 use super::session::{Ends as RunEnds, Opened, Session, run_info};
-use super::shipping::{eprint_line, limits};
+use super::shipping::{eprint_line, limits, zone};
 use super::status_line::StatusLine;
 use super::tails::{Places, prepare};
 use crate::config::{Settings, TailSource};
-use crate::decode::{Format, cargo_streams};
+use crate::decode::{Format, Zone, cargo_streams};
 use crate::event;
 use crate::exit::{Exit, Failure};
 use crate::normalize::Normalizer;
@@ -65,7 +65,8 @@ pub async fn run(
     let beside = Beside::one(&normalizer.info().run_id, normalizer.running());
     let prepared = prepare(settings, tails, &limits, &[], &beside, Places::Forgotten)?;
     let mut tails = prepared.start(&name, || opened.side_output(settings))?;
-    let mut started = start(found.runner, &plan, argv).inspect_err(|_| Opened::remove_event_file(&name, settings))?;
+    let mut started = start(found.runner, &plan, argv, &zone(settings))
+        .inspect_err(|_| Opened::remove_event_file(&name, settings))?;
     // The command has its own.
     plan.lock = None;
     normalizer.set_limits(limits);
@@ -144,7 +145,7 @@ struct Started {
 }
 
 /// Starts the command with what its runner needs, and says how its events come.
-fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started, Failure> {
+fn start(runner: Runner, plan: &Injection, typed: &[OsString], zone: &Zone) -> Result<Started, Failure> {
     let no_pipe = |e: io::Error| Failure::new(Exit::Spool, "cannot make a pipe").cause(&e);
     let spawn = |out, err| Child::start(&plan.argv, &plan.env, out, err);
     let mut terminals = Terminals::default();
@@ -158,7 +159,7 @@ fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started
         _ => None,
     };
     let (child, mut feeds) = match plan.channel {
-        Channel::File(format) => (spawn(None, None)?, vec![follow(&plan.events, format)]),
+        Channel::File(format) => (spawn(None, None)?, vec![follow(&plan.events, format, zone)]),
         Channel::Stdout(format) => {
             let (reader, writer) = io::pipe().map_err(no_pipe)?;
             let child = spawn(Some(writer.into()), None)?;
@@ -176,7 +177,7 @@ fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started
             let Ends { reader, writer } = terminals.ends(io::stdout()).map_err(no_pipe)?;
             let other = writer.try_clone().map_err(no_pipe)?;
             let child = spawn(Some(writer), Some(other))?;
-            (child, vec![shown(reader, of_stdout(plan.channel), io::stdout(), &redraws)])
+            (child, vec![shown(reader, of_stdout(plan.channel, zone), io::stdout(), &redraws)])
         }
         Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
             let out = terminals.ends(io::stdout()).map_err(no_pipe)?;
@@ -185,7 +186,7 @@ fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started
             let [err_handler, out_handler] = if plan.channel == Channel::Shown(Some(Format::Cargo)) {
                 cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder))
             } else {
-                [Handler::Plain(event::Source::Stderr), of_stdout(plan.channel)]
+                [Handler::Plain(event::Source::Stderr), of_stdout(plan.channel, zone)]
             };
             // In this order: what cargo says of its test programs comes before what they print.
             let err = shown(err.reader, err_handler, io::stderr(), &redraws);
@@ -193,16 +194,16 @@ fn start(runner: Runner, plan: &Injection, typed: &[OsString]) -> Result<Started
         }
     };
     if let Channel::Reports(format) = plan.channel {
-        feeds.push(follow(&plan.events, format));
+        feeds.push(follow(&plan.events, format, zone));
     }
     Ok(Started { child, terminals, redraws, feeds, reports })
 }
 
 /// What the lines of a command's standard output are.
-pub(super) fn of_stdout(channel: Channel) -> Handler {
+pub(super) fn of_stdout(channel: Channel, zone: &Zone) -> Handler {
     match channel {
-        Channel::Shown(Some(format)) => Handler::decoder(format),
-        Channel::Watched => Handler::Watch(event::Source::Stdout),
+        Channel::Shown(Some(format)) => Handler::Decode(format, format.decoder_in(zone)),
+        Channel::Watched => Handler::Watch(event::Source::Stdout, Zone::clone(zone)),
         _ => Handler::Plain(event::Source::Stdout),
     }
 }
@@ -213,6 +214,6 @@ fn shown(reader: OwnedFd, handler: Handler, to: impl Write + Send + 'static, red
     Feed::new(Source::from_fd(reader), handler).with_tee(tee)
 }
 
-pub(super) fn follow(path: &Path, format: Format) -> Feed {
-    Feed::new(Source::Follow(Follow::new(path)), Handler::decoder(format))
+pub(super) fn follow(path: &Path, format: Format, zone: &Zone) -> Feed {
+    Feed::new(Source::Follow(Follow::new(path)), Handler::event_file(format, zone))
 }

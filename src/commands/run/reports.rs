@@ -1,7 +1,7 @@
 //! Reports that Maven and Gradle write while they run, one for each class of tests when it is over: each is appended to the
 //! run's event file, as a listener appends its events.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
+
+use crate::decode::REPORT_AGAIN;
 
 /// How often the directories are looked at.
 const EVERY: Duration = Duration::from_millis(250);
@@ -32,7 +34,7 @@ impl Reports {
     /// If `events` cannot be opened, or no thread be started.
     pub(super) fn start(project: &Path, events: &Path) -> io::Result<Self> {
         let events = File::options().append(true).open(events)?;
-        let mut watcher = Watcher { project: project.to_owned(), events, known: HashMap::new() };
+        let mut watcher = Watcher { project: project.to_owned(), events, known: HashMap::new(), taken: HashSet::new() };
         for path in watcher.paths() {
             if let Some(state) = State::of(&path) {
                 watcher.known.insert(path, state);
@@ -79,6 +81,8 @@ struct Watcher {
     project: PathBuf,
     events: File,
     known: HashMap<PathBuf, State>,
+    /// Files of this run.
+    taken: HashSet<PathBuf>,
 }
 
 impl Watcher {
@@ -98,7 +102,8 @@ impl Watcher {
                 continue;
             }
             // In one piece, as other writers do.
-            let text = [report.as_slice(), b"\n"].concat();
+            let again = if self.taken.insert(path.clone()) { String::new() } else { format!("{REPORT_AGAIN}\n") };
+            let text = [again.as_bytes(), &report, b"\n"].concat();
             if let Err(error) = self.events.write_all(&text) {
                 tracing::error!(path = %path.display(), %error, "a report could not be kept; import it later");
             }
@@ -133,6 +138,7 @@ mod tests {
             project: project.path().to_owned(),
             events: File::options().append(true).open(at("events")).unwrap(),
             known: HashMap::new(),
+            taken: HashSet::new(),
         };
         watcher.known =
             watcher.paths().into_iter().filter_map(|path| Some((path.clone(), State::of(&path)?))).collect();
@@ -146,7 +152,9 @@ mod tests {
         assert_eq!(taken(&mut watcher, false), "<testsuite>one</testsuite>\n\n");
         assert_eq!(taken(&mut watcher, false), "");
         write(&at("a/b/target/failsafe-reports/TEST-one.xml"), "<testsuite>again</testsuite>");
-        assert_eq!(taken(&mut watcher, false), "<testsuite>again</testsuite>\n");
-        assert_eq!(taken(&mut watcher, true), "<testsuite>two\n");
+        assert_eq!(taken(&mut watcher, false), format!("{REPORT_AGAIN}\n<testsuite>again</testsuite>\n"));
+        // What is of an earlier run comes for the first time, though it was there.
+        write(&at("target/surefire-reports/TEST-old.xml"), "<testsuite name=\"new\"/>");
+        assert_eq!(taken(&mut watcher, true), "<testsuite name=\"new\"/>\n<testsuite>two\n");
     }
 }

@@ -118,6 +118,13 @@ pub(super) fn parse(text: &str) -> Option<Line<'_>> {
     line.is_placed().then_some(line)
 }
 
+/// The end of a package as test2json writes it that was told neither its name (`-p`) nor to write times (`-t`).
+pub(super) fn nameless_end(text: &str) -> Option<Line<'static>> {
+    let name = text.trim_end().strip_prefix("{\"Action\":\"")?.strip_suffix("\"}")?;
+    let action = Action::from_name(name)?;
+    matches!(action, Action::Pass | Action::Fail | Action::Skip).then(|| Line::new(action))
+}
+
 /// Takes one line end off; false if there is none.
 fn take_line_end(text: &mut String) -> bool {
     let ends = text.ends_with('\n');

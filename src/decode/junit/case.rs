@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use memchr::memmem;
 
+use super::names::Told;
 use crate::decode::Emit;
 use crate::decode::wall::after;
 use crate::event::{Event, Fact, Status, TestFinished, TestRef, Timestamp};
@@ -70,6 +71,10 @@ pub(super) struct Case {
     pub(super) attempt: u32,
     /// True if the writer repeats test cases.
     pub(super) repeats: bool,
+    /// Of its name.
+    pub(super) key: u64,
+    /// What an earlier version of the report said of it.
+    pub(super) told: Option<Told>,
     pub(super) start: Option<Timestamp>,
     pub(super) duration: Option<Duration>,
     /// `status` and `result` of gtest and ctest.
@@ -122,10 +127,31 @@ impl Case {
         self.start.map(|start| after(start, self.duration.unwrap_or_default()))
     }
 
+    /// pytest writes a test that failed and whose teardown broke as two test cases.
+    pub(super) fn is_teardown(&self) -> bool {
+        let of_teardown = |problem: &Problem| problem.is_error && problem.message.starts_with("failed on teardown");
+        self.problems.first().is_some_and(of_teardown)
+    }
+
+    /// Number of its last attempt.
+    pub(super) fn number(&self) -> u32 {
+        if self.attempts.is_empty() { self.attempt } else { self.attempts.len() as u32 + 1 }
+    }
+
+    /// Attempts that an earlier version of the report told.
+    fn attempts_told(&self) -> u32 {
+        self.told.map_or(0, |told| told.attempts)
+    }
+
+    /// True if its last attempt, as far as it was read, is one that was told.
+    pub(super) fn is_told(&self) -> bool {
+        self.attempts_told() >= self.number()
+    }
+
     /// Says its attempts and its result.
     pub(super) fn emit(&self, status: Status, emit: &mut Emit<'_>) {
-        let before = self.attempts.len() as u32;
-        for (number, attempt) in (1..).zip(&self.attempts) {
+        let before = self.attempts_told() as usize;
+        for (number, attempt) in (1..).zip(&self.attempts).skip(before) {
             let mut finished = TestFinished::new(self.reference(), Status::Retried);
             finished.attempt = Some(number);
             finished.duration = attempt.duration;
@@ -134,8 +160,8 @@ impl Case {
             emit(Event { time, fact: Fact::TestFinished(finished) });
         }
         let mut finished = TestFinished::new(self.reference(), status);
-        let number = if before > 0 { before + 1 } else { self.attempt };
-        finished.attempt = (before > 0 || self.repeats).then_some(number);
+        let counts = !self.attempts.is_empty() || self.repeats;
+        finished.attempt = (counts && !self.is_told()).then_some(self.number());
         finished.duration = self.duration;
         let skip = self.skip.as_ref().map(|skip| &skip.problem);
         let mut problems = self.problems.iter().chain(skip);

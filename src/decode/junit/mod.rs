@@ -10,7 +10,7 @@ mod output;
 use std::time::Duration;
 
 use self::case::{Case, Problem, Skip};
-use self::names::{Names, Position, full_name};
+use self::names::{Again, Identity, Names, Position, Told, full_name};
 use self::output::{Lines, log};
 use super::Emit;
 use super::document::{Broken, Document};
@@ -19,6 +19,9 @@ use super::xml::{Elements, Tag, Xml};
 use crate::event::{
     Event, Fact, Level, Note, RunFinished, RunStarted, Source, Status, SuiteFinished, SuiteStarted, Timestamp,
 };
+
+/// Stands before a report whose earlier version came before: it says more of the same tests.
+pub const AGAIN: &str = "<!-- testwire: written again -->";
 
 /// State of the format.
 pub(super) struct Junit {
@@ -30,6 +33,12 @@ impl Junit {
     /// `zone` reads times that name no zone.
     pub(super) fn new(zone: Zone) -> Self {
         Self { xml: Xml::default(), report: Report::new(zone) }
+    }
+
+    /// For the reports that a runner writes while it runs, one after the other; there may be none. Before one that was
+    /// written again stands a line with [`AGAIN`].
+    pub(super) fn of_many(zone: Zone) -> Self {
+        Self { xml: Xml::of_any_number(), report: Report { is_of_many: true, ..Report::new(zone) } }
     }
 }
 
@@ -95,6 +104,9 @@ struct Report {
     held: Option<Case>,
     lines: Lines,
     is_pytest: bool,
+    is_of_many: bool,
+    /// An earlier version of this report was read.
+    is_again: bool,
 }
 
 impl Report {
@@ -109,6 +121,8 @@ impl Report {
             held: None,
             lines: Lines::default(),
             is_pytest: false,
+            is_of_many: false,
+            is_again: false,
         }
     }
 
@@ -138,6 +152,9 @@ impl Report {
             Some(parent) if !parent.path.is_empty() => format!("{} > {}", parent.path, suite.name),
             _ => suite.name.clone(),
         };
+        if self.is_again && self.suites.is_empty() {
+            self.names.forget(&suite.path, &suite.host);
+        }
         let parent = self.suites.last();
         suite.start = suite.start.or_else(|| parent.and_then(|parent| Some(after(parent.start?, parent.spent))));
         let started = SuiteStarted { suite: suite.path.as_str().into(), worker: "".into() };
@@ -151,7 +168,8 @@ impl Report {
         let duration = suite.duration.unwrap_or_default().max(suite.spent);
         let (message, status) = match &suite.problem {
             Some(problem) => (problem.message.trim().to_owned() + "\n" + problem.details.trim(), Status::Errored),
-            None if suite.failing => (String::new(), Status::Failed),
+            // Only its tests say how it went where they may yet be run again.
+            None if suite.failing && !self.is_of_many => (String::new(), Status::Failed),
             None => (String::new(), Status::Passed),
         };
         let finished = SuiteFinished {
@@ -186,12 +204,13 @@ impl Report {
         let suite = self.suites.last().unwrap_or(&none);
         case.suite.clone_from(&suite.path);
         case.nameless = name.is_none() && class.is_none();
-        // Where the suite is the class, its methods have different names: the same again is a retry (Gradle).
-        let is_class = class.as_deref().is_some_and(|class| class == suite.name);
-        case.repeats = self.is_pytest || is_class;
-        let position = Position { suite: suite.number, path: &suite.path, host: &suite.host, attempts: case.repeats };
+        let again = if self.is_pytest { Again::Attempt } else { Again::of(class.as_deref(), &suite.name) };
+        case.repeats = again != Again::Test;
+        let position = Position { suite: suite.number, path: &suite.path, host: &suite.host, again };
         let name = full_name(class.as_deref(), &suite.path, &name.unwrap_or_default());
-        (case.id, case.attempt) = self.names.identify(name, position);
+        let Identity { id, attempt, key } = self.names.identify(name, position);
+        case.told = if self.is_again { self.names.told(&id) } else { None };
+        (case.id, case.attempt, case.key) = (id, attempt, key);
         case.start = case.start.or_else(|| Some(after(suite.start?, suite.spent)));
         if self.held.as_ref().is_some_and(|held| held.id != case.id) {
             self.flush(emit);
@@ -217,9 +236,9 @@ impl Report {
         }
         if self.is_pytest {
             match &mut self.held {
-                Some(held) if is_teardown(&case) => return held.problems.extend(case.problems),
+                Some(held) if case.is_teardown() => return held.problems.extend(case.problems),
                 // Under xdist other test cases are between the two.
-                None if is_teardown(&case) && case.attempt > 1 => return case.correct(emit),
+                None if case.is_teardown() && case.attempt > 1 => return case.correct(emit),
                 _ => self.flush(emit),
             }
             self.held = Some(case);
@@ -230,9 +249,7 @@ impl Report {
 
     /// Says the test case that was held back.
     fn flush(&mut self, emit: &mut Emit<'_>) {
-        if let Some(case) = self.held.take() {
-            self.say(&case, emit);
-        }
+        self.held.take().into_iter().for_each(|case| self.say(&case, emit));
     }
 
     fn say(&mut self, case: &Case, emit: &mut Emit<'_>) {
@@ -242,7 +259,14 @@ impl Report {
         {
             suite.failing = true;
         }
+        self.names.ended(case.key, status.is_failing());
+        if case.is_told() && case.told.is_some_and(|told| told.status == status) {
+            return;
+        }
         case.emit(status, emit);
+        if self.is_of_many {
+            self.names.tell(&case.id, Told { attempts: case.number(), status });
+        }
     }
 
     /// What was read of an output is said.
@@ -253,6 +277,7 @@ impl Report {
 
     fn log(&self, source: &Source<'static>, line: &str, emit: &mut Emit<'_>) {
         match &self.case {
+            Some(case) if case.is_told() => {}
             Some(case) => log(Some(case.reference()), source, case.start, line, emit),
             None => log(None, source, self.suites.last().and_then(|suite| suite.start), line, emit),
         }
@@ -327,6 +352,10 @@ impl Elements for Report {
         }
     }
 
+    fn between(&mut self, text: &str) {
+        self.is_again |= text.contains(AGAIN);
+    }
+
     fn text(&mut self, text: &str, emit: &mut Emit<'_>) {
         let Some(element) = self.elements.last().copied() else { return };
         match element {
@@ -359,6 +388,7 @@ impl Elements for Report {
         }
         if whole && self.elements.is_empty() {
             self.flush(emit);
+            self.is_again = false;
             emit(Event { time: None, fact: Fact::RunFinished(RunFinished::default()) });
         }
     }
@@ -366,9 +396,4 @@ impl Elements for Report {
 
 fn source(element: Element) -> &'static Source<'static> {
     if element == Element::Err { &Source::Stderr } else { &Source::Stdout }
-}
-
-/// pytest writes a test that failed and whose teardown broke as two test cases.
-fn is_teardown(case: &Case) -> bool {
-    case.problems.first().is_some_and(|problem| problem.is_error && problem.message.starts_with("failed on teardown"))
 }

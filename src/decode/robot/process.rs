@@ -132,8 +132,15 @@ impl Process {
                 changed.push(test.clone());
             }
         }
+        if let Some(reason) = teardown_skip(message).filter(|_| told.is_empty()) {
+            for test in ended.iter_mut().filter(|test| test.status != Status::Skipped) {
+                test.message = format!("Skipped in parent suite teardown:\n{reason}");
+                test.status = Status::Skipped;
+                changed.push(test.clone());
+            }
+        }
         if let Some(parent) = self.suites.last_mut() {
-            // Skipped tests stay skipped, and one that failed cannot get worse, but our listener tells of any change.
+            // Our listener tells of any change.
             parent.ended.append(&mut ended);
         }
         changed
@@ -186,6 +193,12 @@ fn teardown_failure(message: &str) -> Option<&str> {
         let (_, failure) = message.split_once("\n\nAlso suite teardown failed:\n")?;
         Some(failure)
     })
+}
+
+/// What a suite's message says about its teardown, if that skipped.
+fn teardown_skip(message: &str) -> Option<&str> {
+    let reason = message.strip_prefix("Skipped in suite teardown:\n")?;
+    Some(reason.split_once("\n\nEarlier message:\n").map_or(reason, |(reason, _)| reason))
 }
 
 /// What a step is called: nothing for the frame around branches, which has no source line of its own.

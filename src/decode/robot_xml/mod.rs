@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
-use self::tell::{Outcome, Teller, level_of, status_of};
+use self::tell::{Outcome, Teller, level_of, status_of, turns};
 use super::Emit;
 use super::document::{Broken, Document};
 use super::wall::{Zone, seconds, timestamp};
@@ -168,10 +168,10 @@ impl Output {
     fn end_step(&mut self, step: &Step, emit: &mut Emit<'_>) {
         let is_of_suite = step.is_teardown && matches!(self.elements.last(), Some(Element::Suite(_)));
         if is_of_suite
-            && step.outcome.status == "FAIL"
+            && let Some(status) = turns(&step.outcome.status)
             && let Some(suite) = self.teller.suites.last_mut()
         {
-            suite.teardown = Some(step.outcome.message.clone());
+            suite.teardown = Some((status, step.outcome.message.clone()));
         }
         self.last = step.outcome.end().or(self.last);
         if step.name.is_empty() || step.outcome.status.is_empty() {

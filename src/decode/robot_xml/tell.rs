@@ -16,10 +16,10 @@ use crate::event::{Event, Fact, Level, Status, SuiteFinished, SuiteStarted, Test
 pub(in crate::decode) struct Suite {
     pub(in crate::decode) full_name: String,
     pub(in crate::decode) announced: bool,
-    /// Message of its teardown, if that failed.
-    pub(in crate::decode) teardown: Option<String>,
-    /// Tests in it and below that passed, in case the teardown turns them.
-    passed: Vec<String>,
+    /// Status and message of its teardown, if that failed or skipped.
+    pub(in crate::decode) teardown: Option<(Status, String)>,
+    /// Tests in it and below that ended, in case the teardown turns them.
+    ended: Vec<(String, Status)>,
 }
 
 /// Result of a test, suite or keyword.
@@ -47,6 +47,11 @@ pub(in crate::decode) fn status_of(word: &str) -> Option<Status> {
         "SKIP" => Some(Status::Skipped),
         _ => None,
     }
+}
+
+/// What a suite's teardown with this status makes of the tests.
+pub(in crate::decode) fn turns(word: &str) -> Option<Status> {
+    status_of(word).filter(|status| *status != Status::Passed)
 }
 
 /// Robot's log levels.
@@ -111,17 +116,23 @@ impl Teller {
         let Some(mut suite) = self.suites.pop() else { return };
         let time = outcome.end();
         // Robot writes tests as they end; what a teardown does to them it works out when it reads the file again
-        // (`robot/result/suiteteardownfailed.py`). Skipped ones stay so.
-        if let Some(failure) = &suite.teardown {
-            for id in suite.passed.drain(..) {
-                let test = TestRef { id: id.into(), suite: suite.full_name.as_str().into(), worker: "".into() };
-                let mut finished = TestFinished::new(test, Status::Failed);
-                finished.message = format!("Parent suite teardown failed: {}", plain(failure)).into();
+        // (`robot/result/suiteteardownfailed.py`). One that skips turns all of them; one that fails does not skipped ones.
+        if let Some((turned, message)) = &suite.teardown {
+            let skips = *turned == Status::Skipped;
+            let heading = if skips { "Skipped in parent suite teardown" } else { "Parent suite teardown failed" };
+            for (id, status) in &mut suite.ended {
+                if *status != Status::Passed && !(skips && *status == Status::Failed) {
+                    continue;
+                }
+                *status = *turned;
+                let (id, suite) = (id.as_str().into(), suite.full_name.as_str().into());
+                let mut finished = TestFinished::new(TestRef { id, suite, worker: "".into() }, *turned);
+                finished.message = format!("{heading}: {}", plain(message)).into();
                 emit(Event { time, fact: Fact::TestCorrected(finished) });
             }
         }
         if let Some(parent) = self.suites.last_mut() {
-            parent.passed.append(&mut suite.passed);
+            parent.ended.append(&mut suite.ended);
         }
         let finished = SuiteFinished {
             suite: suite.full_name.as_str().into(),
@@ -139,8 +150,8 @@ impl Teller {
         let suite = self.suites.last_mut();
         let name = suite.as_ref().map_or("", |suite| suite.full_name.as_str()).to_owned();
         let status = status_of(&outcome.status).unwrap_or(Status::Unfinished);
-        if let Some(suite) = suite.filter(|_| status == Status::Passed) {
-            suite.passed.push(id.to_owned());
+        if let Some(suite) = suite {
+            suite.ended.push((id.to_owned(), status));
         }
         let test = || TestRef { id: id.into(), suite: name.as_str().into(), worker: "".into() };
         let (message, attempts) = merged(&outcome.message);
@@ -176,7 +187,11 @@ fn merged(message: &str) -> (Cow<'_, str>, Vec<Old>) {
     let mut old: Vec<Old> = parts
         .map(|part| {
             let (head, text) = part.split_once(OLD_MESSAGE).unwrap_or((part, ""));
-            let status = if head.contains("PASS") { Status::Passed } else { Status::Retried };
+            let status = match head {
+                _ if head.contains("PASS") => Status::Passed,
+                _ if head.contains("SKIP") => Status::Skipped,
+                _ => Status::Retried,
+            };
             Old { status, message: text_of(text) }
         })
         .collect();

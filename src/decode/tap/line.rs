@@ -23,7 +23,7 @@ pub(super) enum Line<'a> {
     BailOut(&'a str),
     /// `---`.
     YamlBegin,
-    /// `}` of vitest.
+    /// `}` behind a block.
     Close,
     /// Anything else.
     Other,
@@ -40,8 +40,10 @@ pub(super) struct Point<'a> {
     pub(super) reason: &'a str,
     /// What `# time=5.2ms` says (vitest, node-tap).
     pub(super) duration: Option<Duration>,
-    /// The line ends in ` {`, which opens a suite in vitest's TAP.
+    /// The name is followed by ` {`, which opens a block in the TAP of vitest, Test2 and older node-tap.
     pub(super) brace: bool,
+    /// The brace stands behind a directive or a time, which are the other way round in Test2.
+    pub(super) brace_is_last: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +122,8 @@ fn point(text: &str) -> Option<Point<'_>> {
         Some(before) if before.is_empty() || before.ends_with(' ') => (before.trim_end(), true),
         _ => (rest, false),
     };
-    let mut point = Point { ok, name: Cow::Borrowed(""), directive: None, reason: "", duration: None, brace };
+    let mut point =
+        Point { ok, name: Cow::Borrowed(""), directive: None, reason: "", duration: None, brace, brace_is_last: false };
     let mut name = rest;
     for (at, comment) in comments(rest) {
         if let Some((directive, reason)) = directive(comment) {
@@ -133,6 +136,12 @@ fn point(text: &str) -> Option<Point<'_>> {
         }
         name = rest.get(..at).unwrap_or_default().trim_end();
         break;
+    }
+    let is_marked = point.directive.is_some() || point.duration.is_some();
+    point.brace_is_last = brace && is_marked;
+    if let Some(before) = name.strip_suffix('{').filter(|before| is_marked && !brace && before.ends_with(' ')) {
+        point.brace = true;
+        name = before.trim_end();
     }
     point.name = unescape(name.strip_suffix(" -").unwrap_or(name));
     Some(point)
@@ -238,6 +247,9 @@ mod tests {
         assert!(of("ok 1 - a {").brace);
         let point = of("ok 2 - all # SKIP {");
         assert_eq!((point.directive, point.reason, point.brace), (Some(Directive::Skip), "", true));
+        assert!(point.brace_is_last && !of("ok 1 - a {").brace_is_last);
+        let point = of("not ok 4 - td { # TODO later");
+        assert_eq!((point.name.as_ref(), point.reason, point.brace, point.brace_is_last), ("td", "later", true, false));
     }
 
     #[test]

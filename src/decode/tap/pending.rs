@@ -16,6 +16,7 @@ pub(super) struct Pending {
     reason: String,
     duration: Option<Duration>,
     pub(super) brace: bool,
+    pub(super) brace_is_last: bool,
     pub(super) indent: usize,
     /// `# Subtest: name` stood before it.
     pub(super) announced: bool,
@@ -48,6 +49,7 @@ impl Pending {
             reason: point.reason.to_owned(),
             duration: point.duration,
             brace: point.brace,
+            brace_is_last: point.brace_is_last,
             indent,
             announced: false,
             yaml: None,
@@ -56,6 +58,11 @@ impl Pending {
             text: String::new(),
             block: yaml::Block::default(),
         }
+    }
+
+    /// True if a line this deep is in the block that its brace opens.
+    pub(super) fn opens(&self, indent: usize) -> bool {
+        self.brace && indent == self.indent + 4
     }
 
     /// Names from the outside in.

@@ -31,6 +31,9 @@ pub(super) trait Elements {
     /// A part of the text of the innermost open element.
     fn text(&mut self, text: &str, emit: &mut Emit<'_>);
 
+    /// Lines outside of a document.
+    fn between(&mut self, _: &str) {}
+
     /// The innermost open element ends. `whole`: by an end of its own.
     fn end(&mut self, whole: bool, emit: &mut Emit<'_>);
 }
@@ -96,6 +99,8 @@ pub(super) struct Xml {
     open: Vec<Box<str>>,
     line: u64,
     documents: u64,
+    /// Documents that there are at least.
+    least: u64,
     broken: Option<Broken>,
 }
 
@@ -109,12 +114,18 @@ impl Default for Xml {
             open: Vec::new(),
             line: 1,
             documents: 0,
+            least: 1,
             broken: None,
         }
     }
 }
 
 impl Xml {
+    /// For an input that may have no document.
+    pub(super) fn of_any_number() -> Self {
+        Self { least: 0, ..Self::default() }
+    }
+
     /// Takes the next bytes. `noise` gets lines that are outside of a document.
     pub(super) fn bytes<E: Elements>(&mut self, bytes: &[u8], elements: &mut E, emit: &mut Emit<'_>) {
         self.utf8.convert(bytes, false, &mut self.buffer);
@@ -131,7 +142,7 @@ impl Xml {
             while self.open.pop().is_some() {
                 elements.end(false, emit);
             }
-        } else if self.documents == 0 {
+        } else if self.documents < self.least {
             let why = format!("there is no <{}>", E::ROOTS.join("> and no <"));
             self.complain(self.line, why);
         }
@@ -155,7 +166,7 @@ impl Xml {
         let mut rest = buffer.as_str();
         loop {
             let (used, next) = match self.place {
-                Place::Outside => self.outside::<E>(rest, last, emit),
+                Place::Outside => self.outside(rest, last, elements, emit),
                 Place::Inside => self.inside(rest, last, elements, emit),
                 Place::Cdata => self.cdata(rest, last, elements, emit),
             };
@@ -172,7 +183,7 @@ impl Xml {
     }
 
     /// Looks for the beginning of a document.
-    fn outside<E: Elements>(&mut self, text: &str, last: bool, emit: &mut Emit<'_>) -> (usize, Next) {
+    fn outside<E: Elements>(&mut self, text: &str, last: bool, elements: &mut E, emit: &mut Emit<'_>) -> (usize, Next) {
         let root = memchr_iter(b'<', text.as_bytes()).find(|at| {
             let name = text.split_at(at + 1).1;
             let end = name.find(|c: char| c.is_whitespace() || matches!(c, '>' | '/' | '<'));
@@ -183,6 +194,7 @@ impl Xml {
             None if last || text.len() > MAX_HELD => text.len(),
             None => text.rfind('\n').map_or(0, |at| at + 1),
         };
+        elements.between(text.split_at(end).0);
         noise(text.split_at(end).0, emit);
         if root.is_some() {
             self.place = Place::Inside;
