@@ -19,6 +19,8 @@ use super::document::Broken;
 /// Longest tag or comment. A tag holds the message of a failure, so that it may well have some megabytes.
 const MAX_TOKEN: usize = 64 << 20;
 use super::wall::MAX_HELD;
+/// The mark of UTF-8, which programs write anywhere.
+const MARK: &str = "\u{feff}";
 
 /// Takes what a document consists of.
 pub(super) trait Elements {
@@ -206,6 +208,11 @@ impl Xml {
 
     /// Takes all tokens that are whole.
     fn inside<E: Elements>(&mut self, text: &str, last: bool, elements: &mut E, emit: &mut Emit<'_>) -> (usize, Next) {
+        if text.starts_with(MARK) {
+            // The reader would take it for one of the encoding, leave it out, and count it neither.
+            elements.text(MARK, emit);
+            return (MARK.len(), Next::GoOn);
+        }
         // Behind these no reference can be cut. A tag that is, is found out by the reader.
         let safe = if last { Some(text.len()) } else { memrchr2(b'>', b'\n', text.as_bytes()).map(|at| at + 1) };
         let Some(safe) = safe else { return (0, Next::NeedMore) };

@@ -96,6 +96,14 @@ fn other_encodings_are_read_by_their_mark_or_declaration() {
 }
 
 #[test]
+fn a_mark_within_a_text_is_a_part_of_it_wherever_a_piece_begins() {
+    let (script, noise, broken) = script("<a>x\n\u{feff}é\n\u{feff}</b>\n\u{feff}</a>after\n".as_bytes());
+    assert_eq!(script, "(a:x\n\u{feff}é\n\u{feff}\n\u{feff})");
+    assert_eq!(noise, ["after"]);
+    assert_eq!(broken.unwrap().to_string(), "line 3: </b> ends nothing");
+}
+
+#[test]
 fn a_long_section_needs_little_memory() {
     let (mut xml, mut script) = (Xml::default(), Script::default());
     xml.bytes(b"<a><![CDATA[", &mut script, &mut |_| {});
