@@ -22,8 +22,8 @@ Examples:
   testwire run --loki-url https://logs.example.org --user 12345 --password-file ~/.loki -- make test
   testwire run --run-id nightly-7 --shard 1/4 -- pytest tests/api
 
-Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url)\
- or in testwire.toml (loki-url = \"…\"). Flags win over the environment, and that over the file.
+Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> \
+(TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml (loki-url = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: the command's own, always; without one, 2 for a wrong command line and 3 for a wrong setting.";
 
@@ -53,8 +53,8 @@ Examples:
   testwire pipe --no-fail < events.ndjson
   testwire pipe --output ndjson < events.ndjson | jq .labels
 
-Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url)\
- or in testwire.toml (loki-url = \"…\"). Flags win over the environment, and that over the file.
+Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> \
+(TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml (loki-url = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: 0, or 1 if the run failed, 2 wrong command line, 3 wrong setting, 4 stdin could not be read to its end, \
 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
@@ -76,8 +76,8 @@ Endpoints:
   GET /healthz, /ready        is it up, does it take events
   GET /metrics                counters for Prometheus
 
-Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LISTEN for --listen)\
- or in testwire.toml (listen = \"…\"). Flags win over the environment, and that over the file.
+Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> \
+(TESTWIRE_LISTEN for --listen) or in testwire.toml (listen = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: 0 stopped and all delivered, 2 wrong command line, 3 wrong setting, 4 the address cannot be used, 5 entries are \
 left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";
@@ -89,8 +89,8 @@ Examples:
   testwire tail --from end --run-id nightly-7 app.log
   testwire tail --output ndjson app.log | jq -r .line
 
-Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> (TESTWIRE_LOKI_URL for --loki-url)\
- or in testwire.toml (loki-url = \"…\"). Flags win over the environment, and that over the file.
+Every setting (the groups below Options) can also be set in the environment as TESTWIRE_<NAME> \
+(TESTWIRE_LOKI_URL for --loki-url) or in testwire.toml (loki-url = \"…\"). Flags win over the environment, and that over the file.
 
 Exit code: 0 stopped and all delivered, 2 wrong command line, 3 wrong setting, 4 a file could not be followed to the end, \
 5 entries are left for the next start, 6 Loki refused entries, 7 the spool cannot be used.";

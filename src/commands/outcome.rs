@@ -78,10 +78,12 @@ impl Outcome {
         }
         let lost_room = report.entries.saturating_sub(report.handed_on);
         if lost_room > 0 && self.says.link.is_some() {
-            eprint_line(&format!(
-                "warning: {lost_room} entries found no room in the spool (--spool-max); what a listener wrote is in its event \
-                 file still, and the next start takes it up"
-            ));
+            let then = if report.is_left_to_others {
+                "what the listener wrote is in its event file still, and the next start takes it up"
+            } else {
+                "they are not kept, and `testwire audit` shows them as missing"
+            };
+            eprint_line(&format!("warning: {lost_room} entries found no room in the spool (--spool-max); {then}"));
         }
         if report.unknown_format {
             eprint_line(

@@ -7,9 +7,10 @@ use std::os::fd::OwnedFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::session::{Ends, Session, run_info};
+use super::shipping::zone;
 use super::status_line::StatusLine;
 use crate::config::Settings;
-use crate::decode::{Detector, Format, Zone};
+use crate::decode::{Detector, Format};
 use crate::exit::{Exit, Failure};
 use crate::normalize::{Normalizer, RunEnd};
 use crate::pipeline::feed::{Detect, Feed, Handler, PassThrough};
@@ -36,8 +37,7 @@ pub struct Options {
 /// # Errors
 /// If standard input cannot be read at all, or the pipeline cannot be started.
 pub async fn pipe(settings: &Settings, options: Options) -> Result<Exit, Failure> {
-    let timezone = settings.timezone;
-    let zone: Zone = std::sync::Arc::new(move |wall| timezone.timestamp(wall));
+    let zone = zone(settings);
     let handler = match options.format {
         Some(format) => Handler::Decode(format, format.decoder_in(&zone)),
         None => Handler::Detect(Detect { head: Detector::default(), zone, explain: options.explain }),

@@ -21,7 +21,7 @@ const TABLES: &str = "
 #name = \"shop\"
 ";
 
-/// Lines after which the values of others may follow: settings that are the same for every run.
+/// False for what is another for each run or process, and so belongs into no file.
 fn is_lasting(setting: &Setting) -> bool {
     ![setting::RUN_ID.name, setting::SHARD.name].contains(&setting.name)
 }

@@ -52,6 +52,8 @@ pub struct Report {
     pub handed_on: u64,
     /// The first failure to read an input.
     pub input_error: Option<io::Error>,
+    /// True if the output took no more, and the event file has what was to come.
+    pub is_left_to_others: bool,
     /// The first failure to hand entries on.
     pub output_error: Option<OutputError>,
     /// True if an input was of no known format, so that its lines were kept as log lines.
@@ -121,8 +123,6 @@ pub struct Intake {
     published: Instant,
     /// Entries that the output was asked to hand on.
     flushed: u64,
-    /// The output takes no more, and the event file has what is to come.
-    is_left_to_others: bool,
     end: Option<(RunEnd, Instant)>,
     ending: Ending,
     ends_with_input: bool,
@@ -156,7 +156,6 @@ impl Intake {
             live,
             published: now,
             flushed: 0,
-            is_left_to_others: false,
             end: None,
             ending: Ending::default(),
             ends_with_input,
@@ -263,16 +262,16 @@ impl Intake {
         let mut fds = vec![PollFd::new(&self.wake, PollFlags::IN)];
         let pollable = self.feeds.iter().filter(|f| !f.ended).filter_map(|f| f.source.pollable());
         fds.extend(pollable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        // An interrupted wait looks like one in which nothing came.
-        let interrupted = poll(&mut fds, Some(&timeout)).is_err();
+        // A wait that fails looks like one in which nothing came.
+        let failed = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout))).is_err();
         let woken = !fds[0].revents().is_empty();
-        let mut revents = fds.iter().skip(1).map(|fd| !interrupted && !fd.revents().is_empty());
+        let mut revents = fds.iter().skip(1).map(|fd| !failed && !fd.revents().is_empty());
         let ready = self
             .feeds
             .iter()
             .map(|f| !f.ended && (f.source.pollable().is_none() || revents.next().unwrap_or(false)))
             .collect();
-        if woken && !interrupted {
+        if woken && !failed {
             io::Read::read(&mut &self.wake, &mut [0; 16]).ok();
         }
         ready
@@ -301,7 +300,7 @@ impl Intake {
         let entries = normalizer.entries();
         let fresh = entries - std::mem::replace(&mut self.flushed, entries);
         match flushed {
-            Ok(()) if self.is_left_to_others => {}
+            Ok(()) if self.report.is_left_to_others => {}
             Ok(()) => self.report.handed_on += fresh,
             Err(error) => {
                 self.report.output_error.get_or_insert(error);
@@ -310,7 +309,7 @@ impl Intake {
                     self.feeds.iter_mut().for_each(|f| f.ended = true);
                 } else if self.feeds.iter().any(|f| f.offset().is_some()) {
                     // The event file has them still: whoever takes it up goes on where this one stopped.
-                    self.is_left_to_others = true;
+                    self.report.is_left_to_others = true;
                     self.output = Box::new(ToNothing);
                 }
             }

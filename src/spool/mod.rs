@@ -11,8 +11,8 @@
 //!   is. Records are committed in any order; one that waits for hours keeps its own segment and no other.
 //! - Nothing read from a file is believed without its checksum, lengths least of all. Damage costs the record, or, if it
 //!   hits what the group says of its records, the group; it is counted and kept in the folder `corrupt` beside the queues.
-//! - The segments have at most [`Settings::max_bytes`] together; only a group that is larger by itself, or a run's end, exceeds that. At
-//!   the cap, and while the disk is full, an append waits, until whoever owns the queue gives that up.
+//! - The segments have at most [`Settings::max_bytes`] together; only a group that is larger by itself, or a run's end,
+//!   exceeds that. At the cap, and while the disk is full, an append waits, until whoever owns the queue gives that up.
 //! - Memory does not grow with the backlog, but for a bit a record and 24 bytes for 16 KiB: 3 million waiting records of one
 //!   entry each take 4 MiB beside the tail of at most [`Settings::tail_bytes`].
 //! - Files say their format version. Older ones are read, newer ones are refused and left as they are.
@@ -89,7 +89,7 @@ pub struct RecordId(pub u64);
 /// How a [`DiskQueue`] works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Bytes that its segments may have together. Only a group that is larger by itself exceeds it.
+    /// Bytes that its segments may have together. Only a group that is larger by itself, or a run's end, exceeds it.
     pub max_bytes: u64,
     /// Whether an append, and what else matters after a power failure, is synced to the disk.
     pub fsync: bool,

@@ -5,6 +5,7 @@
 //! ([`crate::pipeline::parts`]); when its last entry is in the spool, the journal says that the file is done.
 
 mod child;
+mod feeds;
 pub mod guard;
 mod jobs;
 mod journal;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,26 +10,22 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::child::{Child, Gone, Stop};
+use super::feeds::feeds;
 use super::guard::Guard;
 use super::jobs::Job;
 use super::journal::{Journal, Line, State};
 use super::output::OutputLog;
 use crate::commands::events_file::{self, EventFile};
-use crate::commands::run::gotext::{GoText, Style};
-use crate::commands::run::inject::{Channel, Injection, wants_json};
+use crate::commands::run::plan;
 use crate::commands::run::recognise::recognise;
-use crate::commands::run::{follow, of_stdout, plan};
 use crate::commands::session::Session;
 use crate::commands::shipping::{eprint_line, zone};
 use crate::commands::status_line::{StatusLine, progress_text};
 use crate::config::{self, Settings};
-use crate::decode::{Format, Zone, cargo_streams};
-use crate::event;
 use crate::exit::{Exit, Failure};
 use crate::normalize::Part;
-use crate::pipeline::feed::{Feed, Handler, PassThrough};
+use crate::pipeline::feed::Feed;
 use crate::pipeline::parts::{PartOver, PartStart};
-use crate::source::Source;
 
 /// What became of a file.
 #[derive(Clone, Debug)]
@@ -387,42 +382,6 @@ impl<'a> Work<'a> {
     fn write(&mut self, lines: impl IntoIterator<Item = Line>) {
         if let Err(error) = self.journal.write(lines) {
             eprint_line(&format!("warning: the journal of the batch cannot be written: {error}"));
-        }
-    }
-}
-
-/// How what a file says is taken, and kept in its log.
-fn feeds(
-    plan: &Injection,
-    argv: &[std::ffi::OsString],
-    [out, err]: [OwnedFd; 2],
-    log: &OutputLog,
-    zone: &Zone,
-) -> Vec<Feed> {
-    let kept =
-        |fd: OwnedFd, handler: Handler| Feed::new(Source::from_fd(fd), handler).with_tee(PassThrough(log.clone()));
-    let plain_err = Handler::Plain(event::Source::Stderr);
-    match plan.channel {
-        Channel::File(format) => {
-            vec![
-                follow(&plan.events, format, zone),
-                kept(out, Handler::Plain(event::Source::Stdout)),
-                kept(err, plain_err),
-            ]
-        }
-        Channel::Stdout(Format::GoTest) if !wants_json(argv) => {
-            let text = GoText::new(Style::of(argv), log.clone(), log.clone());
-            let out = Feed::new(Source::from_fd(out), Handler::decoder(Format::GoTest)).with_tee(text);
-            vec![out, kept(err, plain_err)]
-        }
-        Channel::Stdout(format) => vec![kept(out, Handler::decoder(format)), kept(err, plain_err)],
-        Channel::Shown(Some(Format::Cargo)) => {
-            let [err_handler, out_handler] = cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder));
-            vec![kept(err, err_handler), kept(out, out_handler)]
-        }
-        // Reports are not watched for: files that run side by side would find each other's.
-        Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
-            vec![kept(out, of_stdout(plan.channel, zone)), kept(err, plain_err)]
         }
     }
 }
