@@ -64,6 +64,8 @@ impl<W: Write + Send> Tee for PassThrough<W> {
 /// One input of the intake.
 pub struct Feed {
     pub(super) source: Source,
+    /// It is a file that can be read again; the source of one that has ended says no more what it was.
+    is_file: bool,
     pub(super) ended: bool,
     pub(super) unknown_format: bool,
     /// What is wrong with the report, for a person.
@@ -97,6 +99,7 @@ impl Feed {
     /// Reads `source` as `handler` says.
     pub fn new(source: Source, handler: Handler) -> Self {
         Self {
+            is_file: matches!(source, Source::Follow(_)),
             source,
             ended: false,
             unknown_format: false,
@@ -145,8 +148,7 @@ impl Feed {
     /// Bytes of the source that were taken, if it is a file that can be read again.
     pub(super) fn offset(&self) -> Option<u64> {
         // Whoever runs a batch has many; none of them is read again.
-        let is_file = matches!(self.source, Source::Follow(_)) && self.part.is_none();
-        is_file.then(|| self.lines.consumed())
+        (self.is_file && self.part.is_none()).then(|| self.lines.consumed())
     }
 
     /// Reads once and takes what came.
@@ -367,5 +369,26 @@ impl Handler {
     /// Lines of `format`.
     pub fn decoder(format: Format) -> Self {
         Self::Decode(format, format.decoder())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::normalize::RunInfo;
+    use crate::source::follow::Follow;
+
+    #[test]
+    fn only_a_file_says_how_far_it_was_read_also_when_it_has_ended() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(writer);
+        for (source, is_file) in
+            [(Source::from_fd(reader.into()), false), (Source::Follow(Follow::new("/dev/null")), true)]
+        {
+            let mut feed = Feed::new(source, Handler::Plain(event::Source::Stdout));
+            assert_eq!(feed.offset().is_some(), is_file);
+            feed.end(&mut Normalizer::new(RunInfo::default()), &mut ToNothing, Timestamp::default());
+            assert_eq!(feed.offset().is_some(), is_file);
+        }
     }
 }
