@@ -93,7 +93,7 @@ FAILURES = line_table(
     "No failure in this run so far.", [
         column("Time", "Time", 160, "dateTimeAsIso"), column("status", "Status", 95, words=STATUSES),
         column("meaning", "Meaning", 125, words=CHANGES), column("test", "Test", 340, links=links_of_test()),
-        column("message", "Message", 460), column("duration_ms", "Duration", 90, "ms"), column("attempt", "Attempt", 75, number=True),
+        column("message", "Message", 420), column("duration_ms", "Duration", 90, "ms"), column("attempt", "Attempt", 75, number=True),
         column("worker", "Worker", 75), column("suite", "Suite", 150), column("run_id", "Run", 225), column("signature", "Signature", 150),
         hidden("from_ms"), hidden("to_ms"), hidden("test_pattern"),
     ])

@@ -32,8 +32,7 @@ pub(super) struct CucumberJson {
 
 impl Decoder for CucumberJson {
     fn line(&mut self, bytes: &[u8], emit: &mut Emit<'_>) {
-        let begins = begins(&String::from_utf8_lossy(bytes));
-        if self.too_large || self.document.is_empty() && !begins {
+        if self.too_large || self.document.is_empty() && !begins(&String::from_utf8_lossy(bytes)) {
             return stdout_line(bytes, emit);
         }
         if self.document.is_empty() {
