@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::past::{KEPT, Record};
-use super::slot::{Outcome, Slot};
+use super::slot::{Outcome, Slot, TAG_BITS};
 
 /// The results of a test in short. The default is for a test that was never seen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +52,24 @@ impl Brief {
     pub(super) fn flips(self, outcome: Outcome) -> u32 {
         let is_flip = matches!((of_code(self.state >> 6), outcome.is_good()), (Some(a), Some(b)) if a != b);
         u32::from(self.state >> 8) + u32::from(is_flip) + u32::from(outcome == Outcome::Flaky)
+    }
+}
+
+/// The runs that some records have results of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Runs(Vec<u64>);
+
+impl Runs {
+    pub(super) fn new(records: &[Record]) -> Self {
+        let mut bits = vec![0; 1 << (TAG_BITS - u64::BITS.trailing_zeros())];
+        for tag in records.iter().flat_map(Record::slots).map(|slot| slot.tag()) {
+            bits[(tag / u64::BITS) as usize] |= 1 << (tag % u64::BITS);
+        }
+        Self(bits)
+    }
+
+    pub(super) fn contains(&self, tag: u32) -> bool {
+        self.0.get((tag / u64::BITS) as usize).is_some_and(|bits| bits >> (tag % u64::BITS) & 1 > 0)
     }
 }
 

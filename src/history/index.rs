@@ -1,15 +1,24 @@
-//! Where the record of a test is.
+//! Where the record of a test is, and what mostly suffices of it.
 //!
-//! A table of places, half of them free, in which a test's key itself says where to look first, as it is a hash. It has four
-//! bytes a place and no keys, which are in the records: so it stays in the processor's cache, unlike a map.
+//! A table of places, half of them free, in which a test's key itself says where to look first, as it is a hash. A look-up takes
+//! one line of memory, because all that it compares is there.
 
+use super::brief::Brief;
 use super::past::Record;
 
 /// Places of records in a list, by their tests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    /// Number of a record, from 1; 0: free. Their number is a power of two, or 0.
-    places: Vec<u32>,
+    /// Their number is a power of two, or 0.
+    places: Vec<Place>,
+}
+
+/// What is known of a test.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    brief: Brief,
+    /// Number of its record, from 1; 0: free.
+    number: u32,
 }
 
 impl Index {
@@ -20,11 +29,11 @@ impl Index {
         index
     }
 
-    /// The place of the record of this test, where `test_at` tells of which test the record in a place is.
-    pub(super) fn find(&self, test: u64, test_at: impl Fn(usize) -> Option<u64>) -> Option<usize> {
-        self.probe(test)
-            .map_while(|at| usize::checked_sub(self.places[at] as usize, 1))
-            .find(|at| test_at(*at) == Some(test))
+    /// The place of a test's record, and the record in short, as it was when it came.
+    pub(super) fn find(&self, test: u64) -> Option<(usize, Brief)> {
+        let places = self.probe(test).map(|at| self.places[at]).take_while(|place| place.number > 0);
+        let mut found = places.filter(|place| place.brief.test == test);
+        found.next().map(|place| (place.number as usize - 1, place.brief))
     }
 
     /// Takes the last one of `records`, whose test is not there yet.
@@ -33,21 +42,21 @@ impl Index {
             return self.build(records, records.len() * 4);
         }
         if let Some(record) = records.last() {
-            self.put(record.test, records.len());
+            self.put(record, records.len());
         }
     }
 
     fn build(&mut self, records: &[Record], room: usize) {
-        self.places = vec![0; room.next_power_of_two().max(16)];
+        self.places = vec![Place::default(); room.next_power_of_two().max(16)];
         for (at, record) in records.iter().enumerate() {
-            self.put(record.test, at + 1);
+            self.put(record, at + 1);
         }
     }
 
-    fn put(&mut self, test: u64, number: usize) {
-        let free = self.probe(test).find(|at| self.places[*at] == 0);
+    fn put(&mut self, record: &Record, number: usize) {
+        let free = self.probe(record.test).find(|at| self.places[*at].number == 0);
         if let (Some(free), Ok(number)) = (free, u32::try_from(number)) {
-            self.places[free] = number;
+            self.places[free] = Place { brief: Brief::new(record), number };
         }
     }
 

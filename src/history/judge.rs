@@ -43,16 +43,13 @@ impl Past {
             let flaky_score = u32::from(slot.outcome() == Outcome::Flaky);
             return Judgement { flaky_score, ..Judgement::default() };
         }
-        let at = self.place(test);
+        let Some((at, brief)) = self.index.find(test) else { return self.judge_by(Brief::default(), slot) };
         // Where results of the same run are in the record, or later ones, and where the test took long, it takes more.
-        let suffices = |brief: &&Brief| {
-            let is_slow = brief.expected().is_some_and(|expected| slot.duration() > unusual(expected));
-            !is_slow && brief.newest <= slot.seconds() && !self.tags.contains(&slot.tag())
-        };
-        if let Some(brief) = at.and_then(|at| self.briefs.get(at)).filter(suffices) {
-            return self.judge_by(*brief, slot);
+        let is_slow = || brief.expected().is_some_and(|expected| slot.duration() > unusual(expected));
+        if self.is_settled && brief.newest <= slot.seconds() && !self.runs.contains(slot.tag()) && !is_slow() {
+            return self.judge_by(brief, slot);
         }
-        let Some(record) = at.and_then(|at| self.records.get(at)) else { return self.judge_by(Brief::default(), slot) };
+        let Some(record) = self.records.get(at) else { return self.judge_by(Brief::default(), slot) };
         let record = record.before(slot);
         let judgement = self.judge_by(Brief::new(&record), slot);
         Judgement { slower_by: slower_by(&record, slot.duration()), ..judgement }

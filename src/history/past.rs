@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use super::brief::Brief;
+use super::brief::Runs;
 use super::index::Index;
 use super::slot::{Slot, hash};
 
@@ -219,11 +219,11 @@ pub(super) fn unusual(median: Duration) -> Duration {
 #[derive(Clone, Debug, Default)]
 pub struct Past {
     pub(super) records: Vec<Record>,
-    index: Index,
-    /// One for each record, or none while records change.
-    pub(super) briefs: Vec<Brief>,
-    /// The runs whose results are in the records, if there are briefs.
-    pub(super) tags: HashSet<u32, foldhash::fast::RandomState>,
+    pub(super) index: Index,
+    /// True if the index has the records as they are.
+    pub(super) is_settled: bool,
+    /// The runs whose results are in the records, if it has.
+    pub(super) runs: Runs,
     /// True if all there is was read. Else a test that is not in it need not be new.
     pub is_whole: bool,
 }
@@ -231,7 +231,7 @@ pub struct Past {
 impl Past {
     /// From records, one for each test.
     pub fn new(records: Vec<Record>, is_whole: bool) -> Self {
-        let mut past = Self { index: Index::new(&records), records, is_whole, ..Self::default() };
+        let mut past = Self { records, is_whole, ..Self::default() };
         past.settle();
         past
     }
@@ -239,15 +239,9 @@ impl Past {
     /// To be called when no more will be inserted: makes it quick to ask.
     pub fn settle(&mut self) {
         self.records.iter_mut().for_each(|record| record.expected = record.expected_code());
-        self.briefs = self.records.iter().map(Brief::new).collect();
-        self.tags.clear();
-        let mut last = None;
-        for tag in self.records.iter().flat_map(Record::slots).map(|slot| Some(slot.tag())) {
-            if last != tag {
-                self.tags.extend(tag);
-                last = tag;
-            }
-        }
+        self.index = Index::new(&self.records);
+        self.runs = Runs::new(&self.records);
+        self.is_settled = true;
     }
 
     /// Number of tests.
@@ -262,21 +256,13 @@ impl Past {
 
     /// What is known of a test.
     pub fn get(&self, test: u64) -> Option<&Record> {
-        self.records.get(self.place(test)?)
-    }
-
-    /// The place of its record.
-    pub(super) fn place(&self, test: u64) -> Option<usize> {
-        if self.briefs.is_empty() {
-            return self.index.find(test, |at| Some(self.records.get(at)?.test));
-        }
-        self.index.find(test, |at| Some(self.briefs.get(at)?.test))
+        self.records.get(self.index.find(test)?.0)
     }
 
     /// How long a test takes.
     pub fn expected(&self, test: u64) -> Option<Duration> {
-        let at = self.place(test)?;
-        self.briefs.get(at).map_or_else(|| self.records[at].expected(), |brief| brief.expected())
+        let (at, brief) = self.index.find(test)?;
+        if self.is_settled { brief.expected() } else { self.records.get(at)?.expected() }
     }
 
     /// Every test.
@@ -292,7 +278,7 @@ impl Past {
     /// Says of the tests with these keys that they have parts.
     pub fn mark_wholes(&mut self, keys: &TestKeys) {
         for key in keys {
-            if let Some(at) = self.place(*key) {
+            if let Some((at, _)) = self.index.find(*key) {
                 self.records[at].has_parts = true;
             }
         }
@@ -306,9 +292,8 @@ impl Past {
     }
 
     fn entry(&mut self, test: u64) -> &mut Record {
-        let at = self.place(test);
-        self.briefs = Vec::new();
-        let at = at.unwrap_or_else(|| {
+        self.is_settled = false;
+        let at = self.index.find(test).map(|(at, _)| at).unwrap_or_else(|| {
             self.records.push(Record::new(test));
             self.index.add(&self.records);
             self.records.len() - 1

@@ -7,7 +7,7 @@ use crate::names;
 
 /// 2020-01-01T00:00:00Z in seconds since 1970: times count from there, until 2054.
 const EPOCH: i64 = 1_577_836_800;
-const TAG_BITS: u32 = 19;
+pub(super) const TAG_BITS: u32 = 19;
 const OUTCOME_BITS: u32 = 3;
 const DURATION_BITS: u32 = 12;
 /// Of a duration: 128 steps for each power of two, so that it is right to 1 %, or to 10 µs.
