@@ -62,7 +62,9 @@ class Story:
         self.tell(ago, {"kind": "run", "status": status}, {"run_id": run, "host": "h1", "branch": "main", "elapsed_ms": 1000, **facts})
 
     def health(self, ago, **facts):
-        self.tell(ago, {"kind": "metric", "source": "testwire", "runner": "app"}, {"host": "h1", "process": "p1", **facts})
+        # A process counts as the same one whatever it tells of.
+        process = f"of {self.project}"
+        self.tell(ago, {"kind": "metric", "source": "testwire", "runner": "app"}, {"host": "h1", "process": process, **facts})
 
 
 def stalled(s):
