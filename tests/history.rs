@@ -19,10 +19,14 @@ mod tests {
     use testwire::event::{
         Event, Fact, LogLine, Planned, RunStarted, Source, Status, TestFinished, TestRef, TestStarted, Timestamp,
     };
+    use testwire::history::digest::MIN_TESTS;
+    use testwire::history::judge::Change;
     use testwire::history::memory::{Memory, Observed, Opening};
     use testwire::history::past::{Past, RUN_END, test_key};
+    use testwire::history::rebuild::{Rebuilt, rebuild};
     use testwire::history::slot::{Outcome, Slot};
     use testwire::loki::entry::{Entry, EntrySink, Stream};
+    use testwire::loki::push::{Client, Transport};
     use testwire::normalize::{Normalizer, RunEnd, RunInfo};
 
     use super::binary::{Done, Scratch, run, start_as_set};
@@ -328,13 +332,18 @@ mod tests {
         let mut past = Past::new(Vec::new(), true);
         kept.lock().unwrap().iter().for_each(|result: &Observed| past.insert(result.test, result.slot, 0));
         assert_eq!((past.len(), past.get(RUN_END).is_some()), (2, true), "it is no test");
-        let mut run = normalizer(Arc::new(past));
-        for (fact, second) in [(started(0), 0.0), (ended(0), 2.0)] {
-            run.event(&Event { time: None, fact }, at(second), &mut Sink::default());
+        // A second run ended on a busy machine, which says less than one that had nothing else to do.
+        let busy = Slot::new(at(900.0), 2, Outcome::Passed, Some(Duration::from_secs(30)));
+        for more in [None, Some(busy)] {
+            more.iter().for_each(|slot| past.insert(RUN_END, *slot, 0));
+            let mut run = normalizer(Arc::new(past.clone()));
+            for (fact, second) in [(started(0), 0.0), (ended(0), 2.0)] {
+                run.event(&Event { time: None, fact }, at(second), &mut Sink::default());
+            }
+            run.tick(at(2.0), &mut Sink::default());
+            let left = run.progress(at(2.0)).eta.unwrap();
+            assert!(left.abs_diff(Duration::from_secs(2 + 5)) < Duration::from_millis(200), "{left:?}");
         }
-        run.tick(at(2.0), &mut Sink::default());
-        let left = run.progress(at(2.0)).eta.unwrap();
-        assert!(left.abs_diff(Duration::from_secs(2 + 5)) < Duration::from_millis(200), "{left:?}");
     }
 
     #[test]
@@ -534,5 +543,94 @@ mod tests {
         assert_eq!(done.err().matches("warning: the known failure").count(), 2, "{}", done.err());
         let wrong = pipe(&scratch, "r", &["--known-failures", "missing.toml"], "");
         assert_eq!(wrong.code, 3, "{}", wrong.err());
+    }
+
+    /// Entries with their times, as Loki has them.
+    #[derive(Default)]
+    struct Stored(Vec<(i64, BTreeMap<String, String>, String)>);
+
+    impl EntrySink for Stored {
+        fn entry(&mut self, stream: &Arc<Stream>, entry: &Entry<'_>) {
+            let mut one = Sink::default();
+            one.entry(stream, entry);
+            let (pairs, line) = one.0.remove(0);
+            self.0.push((entry.time.0, pairs, line));
+        }
+    }
+
+    /// Answers queries by the kind of entry and the time, and those for tests after `most` not at all. Gives its address.
+    async fn loki_of(entries: Vec<(i64, BTreeMap<String, String>, String)>, most: i64) -> String {
+        use axum::http::{StatusCode, Uri};
+        let entries = Arc::new(entries);
+        let answer = move |uri: Uri| {
+            let url = reqwest::Url::parse(&format!("http://loki{uri}")).unwrap();
+            let asked: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
+            let (start, end): (i64, i64) = (asked["start"].parse().unwrap(), asked["end"].parse().unwrap());
+            let is_for = |kind: &str| asked["query"].contains(&format!("kind=\"{kind}\""));
+            let rows = entries.iter().filter(|(time, pairs, _)| (start..end).contains(time) && is_for(&pairs["kind"]));
+            let rows: Vec<_> = rows
+                .filter(|(_, pairs, _)| pairs["kind"] != "test" || pairs["status"] != "started")
+                .map(|(time, pairs, line)| serde_json::json!({"stream": pairs, "values": [[time.to_string(), line]]}))
+                .collect();
+            let answer = serde_json::json!({"data": {"resultType": "streams", "result": rows}}).to_string();
+            let status = if is_for("test") && end > most { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+            std::future::ready((status, answer))
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(axum::routing::get(answer));
+        tokio::spawn(axum::serve(listener, router).into_future());
+        address
+    }
+
+    /// The entries of a run of so many tests, an hour ago, every tenth of which fails.
+    fn stored_run(tests: usize) -> (i64, Stored) {
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let begun = hour_ago.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as i64;
+        let (mut run, mut stored) = (normalizer(Arc::new(Past::new(Vec::new(), true))), Stored::default());
+        for i in 0..tests {
+            let status = if i % 10 == 0 { Status::Failed } else { Status::Passed };
+            let fact = Fact::TestFinished(TestFinished::new(test(i), status));
+            run.event(&Event { time: None, fact }, Timestamp(begun + i as i64 * 1_000_000), &mut stored);
+        }
+        run.finish(&RunEnd::InputEnded, Timestamp(begun + tests as i64 * 1_000_000), &mut stored);
+        (begun, stored)
+    }
+
+    async fn rebuilt(entries: Vec<(i64, BTreeMap<String, String>, String)>, most: i64) -> Rebuilt {
+        let client = Client::new(&Transport::new(&loki_of(entries, most).await)).unwrap();
+        rebuild(&client, &Opening { run_id: "next".into(), ..Opening::default() }, "", Duration::from_secs(60))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_large_run_writes_its_results_in_a_few_entries_and_they_are_all_that_a_new_machine_reads() {
+        let (_, stored) = stored_run(MIN_TESTS - 1);
+        assert!(stored.0.iter().all(|(_, pairs, _)| pairs["kind"] != "metric"), "a small one has none");
+        let (begun, stored) = stored_run(30_000);
+        let written: Vec<_> = stored.0.iter().filter(|(_, pairs, _)| pairs["kind"] == "metric").collect();
+        assert_eq!(written.len(), 3);
+        assert!(written[0].2.starts_with("RESULTS 30000 tests"), "{:.60}", written[0].2);
+        let entries = stored.0.last().unwrap().1["entries"].clone();
+        assert_eq!(entries, stored.0.len().to_string(), "they count");
+        let no_test = begun;
+        let found = rebuilt(stored.0, no_test).await;
+        assert_eq!((found.runs, found.found, found.past.len(), found.past.is_whole), (1, 1, 30_000, true));
+        let now = Slot::new(Timestamp(begun + 3_600_000_000_000), 1, Outcome::Failed, None);
+        let changes = [10, 11].map(|i: usize| found.past.judge(test_key(&i.to_string()), now).change);
+        assert_eq!(changes, [Some(Change::StillFailing), Some(Change::NewFailure)]);
+    }
+
+    #[tokio::test]
+    async fn where_loki_gives_a_part_of_a_run_its_tests_are_known_and_no_other_is_called_new() {
+        let (begun, mut stored) = stored_run(6_000);
+        // As an older testwire wrote it, or where something of it was lost.
+        stored.0.retain(|(_, pairs, _)| pairs["kind"] != "metric");
+        let found = rebuilt(stored.0, begun + 4_000_000_000).await;
+        assert_eq!((found.runs, found.part, found.found, found.past.is_whole), (0, 3_000, 1, false));
+        let now = Slot::new(Timestamp(begun + 3_600_000_000_000), 1, Outcome::Failed, None);
+        let changes = [11, 5_991].map(|i: usize| found.past.judge(test_key(&i.to_string()), now).change);
+        assert_eq!(changes, [Some(Change::NewFailure), None]);
     }
 }

@@ -23,7 +23,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Of the history it knows what is pure.
     (
         "normalize",
-        &["event", "names", "loki::entry", "loki::limits", "history::memory", "history::past", "history::slot"],
+        &[
+            "event",
+            "names",
+            "loki::entry",
+            "loki::limits",
+            "history::digest",
+            "history::judge",
+            "history::memory",
+            "history::past",
+            "history::slot",
+        ],
     ),
     ("history", &["event::Status", "event::Timestamp", "event::wholes", "names", "loki::push", "loki::query"]),
     ("loki", &["event", "names"]),

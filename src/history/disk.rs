@@ -105,15 +105,18 @@ impl Memory for OnDisk {
             let (sender, receiver) = mpsc::channel();
             self.arriving = Some(receiver);
             let (store, path, local) = (Arc::clone(&self.shared.store), self.path.clone(), known.clone());
-            rebuilder.start(run.clone(), move |rebuilt| {
-                let mut sorted: Vec<&Record> = rebuilt.records().iter().collect();
-                sorted.sort_unstable_by_key(|record| record.test);
-                store.save(&path, || sorted.iter().map(|record| (*record).clone()), rebuilt.is_whole);
+            rebuilder.start(run.clone(), move |rebuilt, is_kept| {
+                if is_kept {
+                    let mut sorted: Vec<&Record> = rebuilt.records().iter().collect();
+                    sorted.sort_unstable_by_key(|record| record.test);
+                    store.save(&path, || sorted.iter().map(|record| (*record).clone()), rebuilt.is_whole);
+                }
                 let all = match local {
                     None => rebuilt,
                     Some(local) => {
                         let mut all = Past::clone(&local);
                         all.merge(&rebuilt);
+                        all.settle();
                         all.is_whole = rebuilt.is_whole;
                         all
                     }

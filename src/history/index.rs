@@ -20,12 +20,11 @@ impl Index {
         index
     }
 
-    /// The place in `records` of the one of this test.
-    pub(super) fn find(&self, records: &[Record], test: u64) -> Option<usize> {
-        self.probe(test).map_while(|at| usize::checked_sub(self.places[at] as usize, 1)).find(|at| {
-            let record = records.get(*at);
-            record.is_some_and(|record| record.test == test)
-        })
+    /// The place of the record of this test, where `test_at` tells of which test the record in a place is.
+    pub(super) fn find(&self, test: u64, test_at: impl Fn(usize) -> Option<u64>) -> Option<usize> {
+        self.probe(test)
+            .map_while(|at| usize::checked_sub(self.places[at] as usize, 1))
+            .find(|at| test_at(*at) == Some(test))
     }
 
     /// Takes the last one of `records`, whose test is not there yet.

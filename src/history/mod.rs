@@ -1,9 +1,10 @@
 //! What became of each test before: the last 20 results and durations of every test of a project, environment and runner.
 //!
 //! LogQL cannot compare sets of tests at a price that a live page can pay, so testwire says what a result means at the moment
-//! at which a test ends. [`past`] holds the results and judges by them, [`memory`] is how a run asks for them; both are
-//! pure. [`disk`] keeps them in the state directory, shared by all processes of a machine, and [`rebuild`] gets them from
-//! Loki where there are none, as in a container that lives for one run.
+//! at which a test ends. [`past`] holds the results, [`judge`] says what another one means beside them, and [`memory`] is how a
+//! run asks for them; all are pure. [`disk`] keeps them in the state directory, shared by all processes of a machine, and
+//! [`rebuild`] gets them from Loki where there are none, as in a container that lives for one run; [`digest`] is what makes
+//! that quick.
 //!
 //! # Why one file that is replaced, and no database
 //!
@@ -21,9 +22,13 @@
 //! here is read and merged as a stream, so that it costs less memory than the one that was measured. It is replaced by renaming,
 //! so a killed process leaves the old one; a check sum finds what a power cut left. What is lost with it is in Loki.
 
+mod brief;
+pub mod digest;
 pub mod disk;
+mod earlier;
 mod file;
 mod index;
+pub mod judge;
 mod later;
 pub mod memory;
 pub mod past;

@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
+use super::brief::Brief;
 use super::index::Index;
-use super::slot::{Outcome, Slot, hash};
+use super::slot::{Slot, hash};
 
 /// Results that are kept of a test.
 pub const KEPT: usize = 20;
@@ -137,7 +138,7 @@ impl Record {
     }
 
     /// What was known of the test before `slot`: its results of other runs that are not later.
-    fn before(&self, slot: Slot) -> Cow<'_, Self> {
+    pub(super) fn before(&self, slot: Slot) -> Cow<'_, Self> {
         let is_before = |known: &Slot| known.tag() != slot.tag() && known.seconds() <= slot.seconds();
         // Nearly always that is all.
         if self.slots().iter().all(is_before) {
@@ -148,7 +149,7 @@ impl Record {
     }
 
     /// Durations of results that say how long the test takes, as codes: those of good ones, else of all.
-    fn durations(&self) -> Durations {
+    pub(super) fn durations(&self) -> Durations {
         let of = |is_good: bool| {
             let mut found = Durations { codes: [0; KEPT], len: 0 };
             let known = self.slots().iter().filter(|slot| slot.duration_code() > 0);
@@ -168,14 +169,22 @@ impl Record {
         (code > 0).then(|| Slot::decode_duration(code))
     }
 
-    /// The same as a code; 0: it is not known.
+    /// The lower one of two medians, for what takes longer only because the machine is busy.
+    pub fn expected_at_rest(&self) -> Option<Duration> {
+        let mut known = self.durations();
+        let codes = &mut known.codes[..known.len];
+        codes.sort_unstable();
+        codes.get(codes.len().saturating_sub(1) / 2).map(|code| Slot::decode_duration(*code))
+    }
+
+    /// The same as [`Self::expected`] as a code; 0: it is not known.
     pub(super) fn expected_code(&self) -> u16 {
         if self.expected > 0 { self.expected } else { self.durations().median_code().unwrap_or(0) }
     }
 }
 
 /// Codes of durations.
-struct Durations {
+pub(super) struct Durations {
     codes: [u16; KEPT],
     len: usize,
 }
@@ -190,7 +199,7 @@ impl Durations {
 
     /// The longest duration that is nothing unusual beside the median: five times the median distance from it more, and at
     /// least as much as [`unusual`]. `None` while there are too few to say.
-    fn usual(&self, median: Duration) -> Option<Duration> {
+    pub(super) fn usual(&self, median: Duration) -> Option<Duration> {
         let mut distances = [Duration::ZERO; KEPT];
         for (distance, code) in distances.iter_mut().zip(&self.codes[..self.len]) {
             *distance = Slot::decode_duration(*code).abs_diff(median);
@@ -202,55 +211,43 @@ impl Durations {
 }
 
 /// The shortest duration that may be unusual for a test that takes `median`.
-fn unusual(median: Duration) -> Duration {
+pub(super) fn unusual(median: Duration) -> Duration {
     median + (median / 2).max(LEAST_SLOWDOWN)
-}
-
-/// What a result means beside those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Change {
-    /// It fails, and did not when it last passed or failed; also if it was never seen.
-    NewFailure,
-    /// It fails, and did the last time.
-    StillFailing,
-    /// It passes, and failed the last time.
-    Fixed,
-    /// It was never seen before, and does not fail.
-    NewTest,
-}
-
-/// All that the history says about a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Judgement {
-    /// The result before this one, skips included; `None`: the test was never seen.
-    pub previous: Option<Outcome>,
-    /// What changed; `None`: nothing.
-    pub change: Option<Change>,
-    /// How long it usually takes.
-    pub expected: Option<Duration>,
-    /// How much longer than expected it took, where that is beyond its usual spread.
-    pub slower_by: Option<Duration>,
-    /// How often it went from failing to passing or back among its last 20 results, this one included. A result that
-    /// needed a retry is such a flip by itself.
-    pub flaky_score: u32,
 }
 
 /// Results of all tests of a project, environment and runner.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
-    records: Vec<Record>,
+    pub(super) records: Vec<Record>,
     index: Index,
+    /// One for each record, or none while records change.
+    pub(super) briefs: Vec<Brief>,
+    /// The runs whose results are in the records, if there are briefs.
+    pub(super) tags: HashSet<u32, foldhash::fast::RandomState>,
     /// True if all there is was read. Else a test that is not in it need not be new.
     pub is_whole: bool,
 }
 
 impl Past {
     /// From records, one for each test.
-    pub fn new(mut records: Vec<Record>, is_whole: bool) -> Self {
-        // It is asked for when a test is announced, begins, and ends.
-        records.iter_mut().for_each(|record| record.expected = record.expected_code());
-        let index = Index::new(&records);
-        Self { records, index, is_whole }
+    pub fn new(records: Vec<Record>, is_whole: bool) -> Self {
+        let mut past = Self { index: Index::new(&records), records, is_whole, ..Self::default() };
+        past.settle();
+        past
+    }
+
+    /// To be called when no more will be inserted: makes it quick to ask.
+    pub fn settle(&mut self) {
+        self.records.iter_mut().for_each(|record| record.expected = record.expected_code());
+        self.briefs = self.records.iter().map(Brief::new).collect();
+        self.tags.clear();
+        let mut last = None;
+        for tag in self.records.iter().flat_map(Record::slots).map(|slot| Some(slot.tag())) {
+            if last != tag {
+                self.tags.extend(tag);
+                last = tag;
+            }
+        }
     }
 
     /// Number of tests.
@@ -265,7 +262,21 @@ impl Past {
 
     /// What is known of a test.
     pub fn get(&self, test: u64) -> Option<&Record> {
-        self.records.get(self.index.find(&self.records, test)?)
+        self.records.get(self.place(test)?)
+    }
+
+    /// The place of its record.
+    pub(super) fn place(&self, test: u64) -> Option<usize> {
+        if self.briefs.is_empty() {
+            return self.index.find(test, |at| Some(self.records.get(at)?.test));
+        }
+        self.index.find(test, |at| Some(self.briefs.get(at)?.test))
+    }
+
+    /// How long a test takes.
+    pub fn expected(&self, test: u64) -> Option<Duration> {
+        let at = self.place(test)?;
+        self.briefs.get(at).map_or_else(|| self.records[at].expected(), |brief| brief.expected())
     }
 
     /// Every test.
@@ -281,7 +292,7 @@ impl Past {
     /// Says of the tests with these keys that they have parts.
     pub fn mark_wholes(&mut self, keys: &TestKeys) {
         for key in keys {
-            if let Some(at) = self.index.find(&self.records, *key) {
+            if let Some(at) = self.place(*key) {
                 self.records[at].has_parts = true;
             }
         }
@@ -295,7 +306,9 @@ impl Past {
     }
 
     fn entry(&mut self, test: u64) -> &mut Record {
-        let at = self.index.find(&self.records, test).unwrap_or_else(|| {
+        let at = self.place(test);
+        self.briefs = Vec::new();
+        let at = at.unwrap_or_else(|| {
             self.records.push(Record::new(test));
             self.index.add(&self.records);
             self.records.len() - 1
@@ -330,54 +343,4 @@ impl Past {
         runs.sort_unstable();
         runs.iter().rev().take(3).max_by_key(|(last, tests, _)| (*tests, *last)).map(|(.., tag)| *tag)
     }
-
-    /// What `slot`, the result of a test, means.
-    pub fn judge(&self, test: u64, slot: Slot) -> Judgement {
-        self.judge_by(self.get(test), slot)
-    }
-
-    /// The same, beside what is known of the test.
-    pub fn judge_by(&self, record: Option<&Record>, slot: Slot) -> Judgement {
-        let outcome = slot.outcome();
-        let flip = u32::from(outcome == Outcome::Flaky);
-        // Of the first run of all, nothing is new.
-        if self.is_empty() {
-            return Judgement { flaky_score: flip, ..Judgement::default() };
-        }
-        let record = record.map(|record| record.before(slot));
-        let known = record.as_ref().map_or(&[][..], |record| record.slots());
-        let last = known.iter().rev().find_map(|known| known.outcome().is_good());
-        let previous = known.last().map(|known| known.outcome());
-        let change = match (outcome.is_good(), last) {
-            (Some(false), Some(false)) => Some(Change::StillFailing),
-            (Some(false), Some(true)) => Some(Change::NewFailure),
-            (Some(false), None) if previous.is_some() || self.is_whole => Some(Change::NewFailure),
-            (Some(true), Some(false)) => Some(Change::Fixed),
-            (_, _) if previous.is_none() && self.is_whole => Some(Change::NewTest),
-            _ => None,
-        };
-        let Some(record) = &record else { return Judgement { change, flaky_score: flip, ..Judgement::default() } };
-        let (expected, took) = (record.expected(), slot.duration());
-        // Few tests are slow enough for their spread to matter.
-        let slow = expected.filter(|expected| took > unusual(*expected));
-        let slower_by = slow.and_then(|expected| {
-            record.durations().usual(expected).filter(|usual| took > *usual).map(|_| took.saturating_sub(expected))
-        });
-        Judgement { previous, change, expected, slower_by, flaky_score: flips(known, slot) }
-    }
-}
-
-/// Flips among the last 20 results up to `slot`, which comes after `known`.
-fn flips(known: &[Slot], slot: Slot) -> u32 {
-    let latest = known.iter().copied().rev().take(KEPT - 1);
-    let mut after = None;
-    let mut count = 0;
-    for outcome in std::iter::once(slot).chain(latest).map(Slot::outcome) {
-        count += u32::from(outcome == Outcome::Flaky);
-        if let Some(good) = outcome.is_good() {
-            count += u32::from(after.is_some_and(|after| after != good));
-            after = Some(good);
-        }
-    }
-    count
 }

@@ -1,8 +1,9 @@
 //! A history from Loki, for a machine that has none: the last 20 runs of the same branch, else of the main branch.
 //!
-//! The run does not wait for it. First come the entries of runs, which are few, then the ends of tests, run by run, the newest
-//! first; a large run is asked for in slices, some at a time, so that it is whole before the next one begins. What is not there
-//! after [`BUDGET`] is done without.
+//! The run does not wait for it. First come the entries of runs, which are few, then what large runs wrote of all their results
+//! at once ([`digest`]). Of others the ends of tests are read, run by run, the newest first; where there are many they are asked
+//! for in slices, some at a time, so that a run is whole before the next one begins. What is not there after [`BUDGET`] is done
+//! without.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,32 +14,18 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::memory::Opening;
-use super::past::{KEPT, Past, RUN_END, TestKeys, test_key};
+use super::digest;
+use super::earlier::{Found, MARGIN, quoted, runs_of, streams};
+use super::memory::{Observed, Opening};
+use super::past::{Past, RUN_END, TestKeys, test_key};
 use super::slot::{Outcome, Slot};
 use crate::event::{Timestamp, wholes};
 use crate::loki::push::Client;
 use crate::loki::query::{QueryError, Row};
-use crate::names::{kind, label, meta, status};
+use crate::names::{kind, label, meta};
 
 /// How long it may take.
 const BUDGET: Duration = Duration::from_secs(2);
-/// How far back runs are looked for, in days: what a stock Loki lets one ask for at once, but the last day first, because Loki
-/// cuts a range into hours, and asks for each by itself.
-const WINDOWS: [i64; 3] = [1, 7, 30];
-const DAY: i64 = 86_400 * 1_000_000_000;
-/// How long older runs may be looked for where newer ones were found.
-const MORE_RUNS: Duration = Duration::from_millis(400);
-/// Entries of runs that are looked at: starts and ends of shards and of other configurations are among them.
-const RUN_ENTRIES: usize = 1000;
-/// Events bring their own times, which may lie a little before or behind those of their run.
-const MARGIN: i64 = 60 * 1_000_000_000;
-/// A run without an end is taken to last no longer.
-const LONGEST_RUN: i64 = DAY / 4;
-/// Tests that are asked for at once, as far as one can tell: half of what Loki gives in one answer.
-const SLICE: u64 = 2500;
-/// A run is cut into no more slices.
-const MAX_SLICES: i64 = 64;
 /// Queries at a time: more of them would only wait within Loki.
 const AT_A_TIME: usize = 3;
 
@@ -58,8 +45,34 @@ pub struct Rebuilt {
     pub past: Past,
     /// Runs that it is of.
     pub runs: usize,
-    /// Runs that there are, up to 20.
+    /// Results of a run before those, which was not read to its end.
+    pub part: usize,
+    /// Runs with tests that there are, up to 20.
     pub found: usize,
+}
+
+impl Rebuilt {
+    /// What a person is told.
+    fn words(&self, took: Duration) -> String {
+        let Self { past, runs, part, found } = self;
+        match (runs, part) {
+            (0, 0) if *found > 0 => {
+                format!("none of {found} earlier runs came from Loki in {took:.1?}, so what changed is not told")
+            }
+            (0, _) if *found > 0 => format!(
+                "of {found} earlier runs only {part} results of the last came from Loki in {took:.1?}; what changed is told \
+                 of those tests, and none is called new"
+            ),
+            (_, 0) if runs < found => {
+                format!("of {found} earlier runs Loki gave {runs} in {took:.1?}; what changed since is told by those")
+            }
+            _ if runs < found => format!(
+                "of {found} earlier runs Loki gave {runs}, and {part} results of the one before, in {took:.1?}; what changed \
+                 since is told by those"
+            ),
+            _ => format!("{} tests of {runs} earlier runs are known from Loki, after {took:.1?}", past.len()),
+        }
+    }
 }
 
 impl Rebuilder {
@@ -68,28 +81,21 @@ impl Rebuilder {
         Self { client, runtime, baseline, has_warned: Arc::default() }
     }
 
-    /// Begins in the background; `done` gets what there is. It is not called if Loki gives nothing.
-    pub(super) fn start(&self, run: Opening, done: impl FnOnce(Past) + Send + 'static) {
+    /// Begins in the background; `done` gets what there is, and whether it is worth to be kept. It is not called if Loki gives
+    /// nothing.
+    pub(super) fn start(&self, run: Opening, done: impl FnOnce(Past, bool) + Send + 'static) {
         let Self { client, baseline, has_warned, .. } = self.clone();
         self.runtime.spawn(async move {
             let begun = Instant::now();
             let (text, is_odd) = match rebuild(&client, &run, &baseline, BUDGET).await {
-                Ok(Rebuilt { past, runs, found }) => {
-                    let (tests, took) = (past.len(), begun.elapsed());
-                    if runs > 0 || found == 0 {
-                        // It writes a file.
-                        tokio::task::spawn_blocking(move || done(past)).await.ok();
+                Ok(rebuilt) => {
+                    let told = (rebuilt.words(begun.elapsed()), rebuilt.runs < rebuilt.found);
+                    let Rebuilt { past, runs, part, found } = rebuilt;
+                    if runs > 0 || part > 0 || found == 0 {
+                        // It writes a file. Who finds a part of a run there would take it for all.
+                        tokio::task::spawn_blocking(move || done(past, runs > 0 || found == 0)).await.ok();
                     }
-                    let text = match runs {
-                        0 if found > 0 => format!(
-                            "none of {found} earlier runs came from Loki in {took:.1?}, so what changed is not told"
-                        ),
-                        _ if runs < found => format!(
-                            "of {found} earlier runs Loki gave {runs} in {took:.1?}; what changed since is told by those"
-                        ),
-                        _ => format!("{tests} tests of {runs} earlier runs are known from Loki, after {took:.1?}"),
-                    };
-                    (text, runs < found)
+                    told
                 }
                 Err(error) => {
                     let text = format!("nothing is known of earlier runs, so what changed is not told: {error}");
@@ -116,30 +122,6 @@ fn is_news(error: &QueryError, took: Duration) -> bool {
     }
 }
 
-/// A run in Loki.
-#[derive(Debug, Default)]
-struct Found {
-    id: String,
-    from: i64,
-    to: Option<i64>,
-    /// Tests that it had, as far as its ends say.
-    tests: u64,
-}
-
-impl Found {
-    /// Its time in slices with about [`SLICE`] tests each.
-    fn slices(&self, now: i64) -> Vec<(Timestamp, Timestamp)> {
-        let to = self.to.unwrap_or(self.from + LONGEST_RUN).min(now).max(self.from);
-        let count = i64::try_from(self.tests / SLICE).unwrap_or(0).clamp(1, MAX_SLICES);
-        let edge = |at: i64| match at {
-            0 => self.from - MARGIN,
-            at if at == count => to + MARGIN,
-            at => self.from + (to - self.from) / count * at,
-        };
-        (0..count).map(|at| (Timestamp(edge(at)), Timestamp(edge(at + 1)))).collect()
-    }
-}
-
 /// The history of `run` as far as Loki gives it within `budget`.
 ///
 /// # Errors
@@ -150,34 +132,54 @@ pub async fn rebuild(client: &Client, run: &Opening, baseline: &str, budget: Dur
     let now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
     let (runs, are_all) = runs_of(client, run, baseline, now, until).await?;
     let streams = streams(run);
-    let slices: Vec<Vec<_>> = runs.iter().map(|found| found.slices(now)).collect();
-    let mut asked = Vec::new();
-    for (found, slices) in runs.iter().zip(&slices) {
-        let (query, tag) = (query_of(&streams, &found.id), Slot::run_tag(&found.id));
-        asked.extend(slices.iter().map(|slice| (query.clone(), tag, *slice)));
+    let mut digests = Vec::new();
+    for found in &runs {
+        let (client, found, query) = (client.clone(), found.clone(), digest_query(&streams, &found.id));
+        digests.push(async move { digest_of(&client, &query, &found, until).await });
     }
-    let queries = asked.into_iter().map(|(query, tag, slice)| {
-        let client = client.clone();
-        async move { tests_of(&client, &query, tag, slice, until).await }
-    });
-    let mut answers = some_at_a_time(queries, until).await.into_iter();
+    let mut digests = some_at_a_time(digests.into_iter(), until).await.into_iter();
+    let mut come: Vec<Vec<Option<Results>>> = runs.iter().map(|_| vec![digests.next().flatten().flatten()]).collect();
+    let mut slices = Vec::new();
+    let mut queries = Vec::new();
+    for (found, come) in runs.iter().zip(&come) {
+        slices.push(if matches!(come[..], [Some(_)]) { Vec::new() } else { found.slices(now) });
+        let tag = Slot::run_tag(&found.id);
+        for slice in slices.iter().next_back().into_iter().flatten().copied() {
+            let (client, query) = (client.clone(), query_of(&streams, &found.id));
+            queries.push(async move { tests_of(&client, &query, tag, slice, until).await });
+        }
+    }
+    let mut answers = some_at_a_time(queries.into_iter(), until).await.into_iter();
+    for (come, slices) in come.iter_mut().zip(&slices).filter(|(_, slices)| !slices.is_empty()) {
+        *come = slices.iter().map(|_| answers.next().flatten()).collect();
+    }
+    Ok(gathered(&runs, &come, are_all))
+}
+
+/// A history of what came of each run, in pieces. A run that is missing among others would make what is told of the next one
+/// wrong: only the newest in a row count, and of the one before them what there is.
+fn gathered(runs: &[Found], come: &[Vec<Option<Results>>], are_all: bool) -> Rebuilt {
+    let is_whole = |pieces: &&Vec<Option<Results>>| pieces.iter().all(Option::is_some);
+    // It was killed before its first test, or is just beginning.
+    let is_empty = |pieces: &[Option<Results>]| pieces.iter().flatten().all(|results| results.ends.is_empty());
+    let whole = come.iter().take_while(is_whole).count();
     let mut past = Past::default();
-    // A run that is missing among others would make what is told of the next one wrong: only the newest in a row count.
-    let whole = |slices: &Vec<_>| (0..slices.len()).map(|_| answers.next().flatten()).collect::<Option<Vec<_>>>();
-    let newest: Vec<Vec<Results>> = slices.iter().map_while(whole).collect();
-    for (found, results) in runs.iter().zip(&newest).rev() {
-        for results in results {
+    for (found, pieces) in runs.iter().zip(come).take(whole + 1).rev() {
+        for results in pieces.iter().flatten() {
             results.ends.iter().for_each(|(test, slot, signature)| past.insert(*test, *slot, *signature));
             past.mark_wholes(&results.wholes);
         }
-        let last = results.iter().map(|results| results.last).max().filter(|last| last.0 > 0);
-        if let (Some(to), Some(last)) = (found.to.map(Timestamp), last) {
+        let last = pieces.iter().flatten().map(|results| results.last).max().filter(|last| last.0 > 0);
+        if let (true, Some(to), Some(last)) = (is_whole(&pieces), found.to.map(Timestamp), last) {
             let slot = Slot::new(to, Slot::run_tag(&found.id), Outcome::Passed, Some(to.since(last)));
             past.insert(RUN_END, slot, 0);
         }
     }
-    past.is_whole = are_all && newest.len() == runs.len();
-    Ok(Rebuilt { past, runs: newest.len(), found: runs.len() })
+    past.settle();
+    past.is_whole = are_all && whole == runs.len();
+    let empty = come[..whole].iter().filter(|pieces| is_empty(pieces)).count();
+    let part = come.get(whole).into_iter().flatten().flatten().map(|results| results.ends.len()).sum();
+    Rebuilt { past, runs: whole - empty, part, found: runs.len() - empty }
 }
 
 /// Carries out futures, the first ones first; `None` for those that failed, or are not done in time.
@@ -204,81 +206,7 @@ where
     }
 }
 
-/// Labels of a run's streams, without the last brace.
-fn streams(run: &Opening) -> String {
-    let key = &run.key;
-    let pairs = [(label::SERVICE_NAME, &key.project), (label::ENV, &key.env), (label::RUNNER, &key.runner)];
-    pairs.map(|(name, value)| format!("{name}={}", quoted(value))).join(", ")
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// The newest runs of the same branch, else of the main one, or of any if the branch is not known; the newest first. The
-/// second value is false if there may be more.
-async fn runs_of(
-    client: &Client,
-    run: &Opening,
-    baseline: &str,
-    now: i64,
-    until: Instant,
-) -> Result<(Vec<Found>, bool), QueryError> {
-    let query = format!("{{{}, {}={}}}", streams(run), label::KIND, quoted(kind::RUN));
-    let mut rows = Vec::new();
-    let mut to = now + MARGIN;
-    for days in WINDOWS {
-        let from = now - days * DAY;
-        // Where something was found, most of the time is left to its tests.
-        let patience = if rows.is_empty() { left(until) } else { left(until).min(MORE_RUNS) };
-        match client.query_newest(&query, Timestamp(from), Timestamp(to), RUN_ENTRIES, patience).await {
-            Ok(page) => rows.extend(page),
-            // What the narrower windows gave counts.
-            Err(_) if !rows.is_empty() => return Ok((chosen(&rows, run, baseline), false)),
-            Err(error) => return Err(error),
-        }
-        if of_branch(&rows, run, &run.branch).len() >= KEPT {
-            break;
-        }
-        to = from;
-    }
-    Ok((chosen(&rows, run, baseline), true))
-}
-
-fn chosen(rows: &[Row], run: &Opening, baseline: &str) -> Vec<Found> {
-    let runs = of_branch(rows, run, &run.branch);
-    if runs.is_empty() { of_branch(rows, run, baseline) } else { runs }
-}
-
-/// The runs of a branch, or all if it is empty, the newest first.
-fn of_branch(rows: &[Row], run: &Opening, branch: &str) -> Vec<Found> {
-    let mut runs: BTreeMap<String, Found> = BTreeMap::new();
-    let is_alike = |row: &Row| run.key.configuration.is_empty() || configuration(row) == run.key.configuration;
-    let is_of_branch = |row: &Row| branch.is_empty() || row.get(meta::BRANCH) == Some(branch);
-    for row in rows.iter().filter(|row| is_alike(row) && is_of_branch(row)) {
-        let Some(id) = row.get(meta::RUN_ID).filter(|id| *id != run.run_id) else { continue };
-        let new = || Found { id: id.to_owned(), from: row.time.0, ..Found::default() };
-        let found = runs.entry(id.to_owned()).or_insert_with(new);
-        found.from = found.from.min(row.time.0);
-        if row.get(label::STATUS) != Some(status::STARTED) {
-            found.to = found.to.max(Some(row.time.0));
-            // One of several shards, perhaps.
-            found.tests += row.get(meta::counter::DONE).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        }
-    }
-    let mut runs: Vec<Found> = runs.into_values().collect();
-    runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.from));
-    runs.truncate(KEPT);
-    runs
-}
-
-/// What must be equal of two runs of a results database: all that its configuration says.
-fn configuration(row: &Row) -> String {
-    let pairs = row.metadata.iter().chain(row.labels.iter());
-    super::memory::configuration(pairs.map(|(name, value)| (name.as_str(), value.as_str())))
-}
-
-/// What a run brought.
+/// What a run brought, or a slice of it.
 #[derive(Default)]
 struct Results {
     /// Test, result and signature.
@@ -307,6 +235,43 @@ fn query_of(streams: &str, run_id: &str) -> String {
         meta::DURATION_MS,
         meta::SIGNATURE,
     )
+}
+
+/// Asks for what a run wrote of all its results.
+fn digest_query(streams: &str, run_id: &str) -> String {
+    // What is measured has a source; so this is a stream of its own.
+    let (kind, run_id) = (quoted(kind::METRIC), quoted(run_id));
+    format!(
+        "{{{streams}, {}={kind}, {}=\"\"}} | {}={run_id} | keep {}, {}",
+        label::KIND,
+        label::SOURCE,
+        meta::RUN_ID,
+        meta::SHARD,
+        meta::PART,
+    )
+}
+
+/// All results of a run, if each of its parts wrote them.
+async fn digest_of(client: &Client, query: &str, found: &Found, until: Instant) -> Result<Option<Results>, QueryError> {
+    let Some(to) = found.to.filter(|_| found.tests >= digest::MIN_TESTS as u64) else { return Ok(None) };
+    let mut lines: BTreeMap<String, BTreeMap<u32, String>> = BTreeMap::new();
+    let take = |row: Row| {
+        let part = row.get(meta::PART).and_then(|part| part.split_once('/')?.0.parse().ok()).unwrap_or(1);
+        lines.entry(row.get(meta::SHARD).unwrap_or_default().to_owned()).or_default().insert(part, row.line);
+    };
+    // Other parts of the run may have ended long before.
+    let from = if found.shards.len() > 1 { found.from - MARGIN } else { to - MARGIN };
+    client.query_range(query, Timestamp(from), Timestamp(to + MARGIN), left(until), take).await?;
+    let mut results = Results::default();
+    for shard in &found.shards {
+        let line = lines.remove(shard).unwrap_or_default().into_values().collect::<String>();
+        let Some(read) = digest::read(&line, Slot::run_tag(&found.id)) else { return Ok(None) };
+        for Observed { test, slot, signature, has_parts } in read {
+            results.ends.push((test, slot, signature));
+            results.wholes.extend(has_parts.then_some(test));
+        }
+    }
+    Ok(Some(results))
 }
 
 /// The results of run `tag` within a slice of its time.
@@ -344,18 +309,42 @@ fn left(until: Instant) -> Duration {
 mod tests {
     use super::*;
 
+    /// What a run brought in which this test had this outcome.
+    fn brought(test: u64, run: &Found, outcome: Outcome) -> Option<Results> {
+        let slot = Slot::new(Timestamp(run.from), Slot::run_tag(&run.id), outcome, None);
+        Some(Results { ends: vec![(test, slot, 0)], last: Timestamp(run.from), ..Results::default() })
+    }
+
+    fn run(id: &str, minute: i64) -> Found {
+        let from = 1_795_200_000_000_000_000 + minute * 60_000_000_000;
+        Found { id: id.into(), from, to: Some(from + 1), ..Found::default() }
+    }
+
     #[test]
-    fn the_slices_of_a_run_cover_its_time_without_gaps_or_overlaps() {
-        let found = |tests, to| Found { id: String::new(), from: 1_000, to, tests };
-        for (tests, to, count) in
-            [(0, None, 1), (2_499, Some(9_000), 1), (50_000, Some(9_007), 20), (u64::MAX, None, 64)]
-        {
-            let slices = found(tests, to).slices(20_000);
-            assert_eq!(slices.len(), count, "{tests} tests");
-            assert_eq!(slices[0].0, Timestamp(1_000 - MARGIN));
-            assert_eq!(slices[count - 1].1, Timestamp(to.unwrap_or(20_000) + MARGIN));
-            assert!(slices.windows(2).all(|pair| pair[0].1 == pair[1].0), "{slices:?}");
-            assert!(slices.iter().all(|(from, to)| from < to), "{slices:?}");
-        }
+    fn of_the_first_run_that_is_not_whole_counts_what_there_is_and_of_older_ones_nothing() {
+        let runs = [run("d", 4), run("c", 3), run("b", 2), run("a", 1)];
+        let [d, c, b, a] = [0, 1, 2, 3].map(|at| &runs[at]);
+        let killed_at_once = vec![Some(Results::default())];
+        let come = [
+            killed_at_once,
+            vec![brought(1, c, Outcome::Passed)],
+            vec![brought(2, b, Outcome::Failed), None],
+            vec![brought(3, a, Outcome::Failed)],
+        ];
+        let rebuilt = gathered(&runs, &come, true);
+        assert_eq!((rebuilt.runs, rebuilt.part, rebuilt.found), (1, 1, 3));
+        let now = Slot::new(Timestamp(d.from + 1), 1, Outcome::Passed, None);
+        let told = [1, 2, 3].map(|test| rebuilt.past.judge(test, now));
+        assert_eq!(told.map(|told| told.previous), [Some(Outcome::Passed), Some(Outcome::Failed), None]);
+        assert_eq!(told[2].change, None, "it is not known to be new");
+        assert_eq!(
+            rebuilt.words(Duration::from_secs(2)),
+            "of 3 earlier runs Loki gave 1, and 1 results of the one before, in 2.0s; what changed since is told by those"
+        );
+        let rebuilt = gathered(&runs[2..], &come[2..], true);
+        assert_eq!((rebuilt.runs, rebuilt.part, rebuilt.found), (0, 1, 2));
+        assert!(rebuilt.words(Duration::from_secs(2)).contains("only 1 results of the last came"));
+        let rebuilt = gathered(&runs[1..2], &come[1..2], true);
+        assert_eq!((rebuilt.runs, rebuilt.found, rebuilt.past.is_whole), (1, 1, true));
     }
 }

@@ -107,6 +107,11 @@ impl Outcome {
         Self::ALL.into_iter().find(|known| *known != Self::Flaky && known.as_str() == status)
     }
 
+    /// The outcome of [`Slot::outcome_code`].
+    pub(super) fn of_code(code: u16) -> Self {
+        Self::ALL[usize::from(code & 7)]
+    }
+
     /// Its word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -147,6 +152,13 @@ impl Slot {
         Self((((seconds << TAG_BITS | tag) << OUTCOME_BITS | outcome) << DURATION_BITS) | duration)
     }
 
+    /// The same from its parts: seconds since 2020, run, [`Self::outcome_code`] and [`Self::duration_code`].
+    pub(super) fn of_codes(seconds: u32, tag: u32, outcome: u16, duration: u16) -> Self {
+        let seconds = u64::from(seconds).min(MAX_SECONDS as u64);
+        let head = (seconds << TAG_BITS | u64::from(tag)) << OUTCOME_BITS | u64::from(outcome);
+        Self(head << DURATION_BITS | u64::from(duration))
+    }
+
     /// What stands for a run.
     pub fn run_tag(run_id: &str) -> u32 {
         let hash = fnv1a(run_id.as_bytes());
@@ -167,6 +179,11 @@ impl Slot {
     /// Its outcome.
     pub fn outcome(self) -> Outcome {
         Outcome::ALL[(self.0 >> DURATION_BITS) as usize & 7]
+    }
+
+    /// The outcome's bits.
+    pub(super) fn outcome_code(self) -> u16 {
+        (self.0 >> DURATION_BITS) as u16 & 7
     }
 
     /// How long it took, to 1 %; zero if that is not known.

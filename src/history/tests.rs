@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::disk::Historian;
 use super::file;
+use super::judge::Change;
 use super::memory::{Key, Observed, Opening};
-use super::past::{Change, KEPT, Past, Record, test_key};
+use super::past::{KEPT, Past, Record, test_key};
 use super::slot::{Outcome, Slot};
 use crate::event::Timestamp;
 
@@ -103,6 +104,42 @@ fn only_what_is_beyond_the_usual_spread_is_slower() {
         expected.abs_diff(Duration::from_secs(1)) < Duration::from_millis(20),
         "the failure does not count: {expected:?}"
     );
+}
+
+#[test]
+fn the_short_form_of_a_record_judges_as_the_record_itself_does() {
+    use Outcome::{Errored, Failed, Flaky, Passed, Skipped, Unfinished, Xfailed, Xpassed};
+    let mut rng = fastrand::Rng::with_seed(11);
+    let any = |rng: &mut fastrand::Rng| {
+        let few = [Skipped, Passed, Failed];
+        let all = [Passed, Flaky, Failed, Errored, Skipped, Xfailed, Xpassed, Unfinished];
+        if rng.bool() { few[rng.usize(..3)] } else { all[rng.usize(..8)] }
+    };
+    for _ in 0..5_000 {
+        let mut past = Past::new(Vec::new(), rng.bool());
+        past.insert(2, slot(0, Passed, 1), 0);
+        let mut known = Vec::new();
+        for run in 0..rng.u32(..30) {
+            let slot = slot(run, any(&mut rng), 20 + rng.u64(..200));
+            past.insert(1, slot, 0);
+            known.push(slot);
+        }
+        let now = slot(rng.u32(..40), any(&mut rng), rng.u64(..2_000));
+        let mut settled = past.clone();
+        settled.settle();
+        let judged = settled.judge(1, now);
+        assert_eq!(judged, past.judge(1, now), "{known:?} {now:?}");
+        let kept = known.iter().rev().take(KEPT).rev();
+        let mut latest: Vec<Outcome> =
+            kept.filter(|slot| slot.seconds() < now.seconds()).map(|slot| slot.outcome()).collect();
+        assert_eq!(judged.previous, latest.last().copied());
+        latest.push(now.outcome());
+        let latest: Vec<Outcome> = latest.into_iter().rev().take(KEPT).collect();
+        let good: Vec<bool> = latest.iter().filter_map(|outcome| outcome.is_good()).collect();
+        let flips = good.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        let flaky = latest.iter().filter(|outcome| **outcome == Flaky).count();
+        assert_eq!(judged.flaky_score as usize, flips + flaky, "{latest:?}");
+    }
 }
 
 fn records(tests: std::ops::Range<u64>, runs: std::ops::Range<u32>) -> Vec<Record> {

@@ -7,8 +7,10 @@ use super::counters::Counters;
 use super::text::prefix;
 use super::{RunInfo, known::Known};
 use crate::event::{Status, Timestamp};
+use crate::history::digest;
+use crate::history::judge::{Change, Judgement};
 use crate::history::memory::{self, Key, Memory, Observed, Opening};
-use crate::history::past::{ByTest, Change, Judgement, Past, RUN_END, Record, test_key};
+use crate::history::past::{ByTest, Past, RUN_END, Record, test_key};
 use crate::history::slot::{Outcome, Slot};
 use crate::names::{change, meta};
 
@@ -184,7 +186,7 @@ impl Changes {
 
     /// How long a test usually takes.
     pub(super) fn expected(&self, test: u64) -> Option<Duration> {
-        self.past.as_ref()?.get(test)?.expected()
+        self.past.as_ref()?.expected(test)
     }
 
     /// How long a test takes of which nothing is known.
@@ -216,7 +218,8 @@ impl Changes {
 
     /// How long the runner usually takes to end after its last test.
     pub(super) fn usual_end(&self) -> Duration {
-        self.expected(RUN_END).unwrap_or_default()
+        let end = self.past.as_ref().and_then(|past| past.get(RUN_END));
+        end.and_then(Record::expected_at_rest).unwrap_or_default()
     }
 
     /// The runner took so long.
@@ -240,11 +243,7 @@ impl Changes {
             (None, Some(before)) => Slot::new(time, self.tag, outcome, Some(before.slot.duration())),
             _ => Slot::new(time, self.tag, outcome, duration),
         };
-        let record = self.past.as_ref().and_then(|past| past.get(test));
-        let mut judgement = match &self.past {
-            Some(past) => past.judge_by(record, slot),
-            None => Past::default().judge_by(None, slot),
-        };
+        let mut judgement = self.past.as_deref().unwrap_or(&Past::default()).judge(test, slot);
         let is_news = counters.is_some();
         let is_known = is_known && is_news;
         judgement.change = judgement.change.filter(|_| is_news);
@@ -311,19 +310,32 @@ impl Changes {
         })
     }
 
+    /// The results of a large run in a line, for machines that have no history.
+    pub(super) fn digest(&self) -> Option<String> {
+        let tests = self.results.len() - usize::from(self.results.contains_key(&RUN_END));
+        let is_large = tests >= digest::MIN_TESTS;
+        is_large.then(|| {
+            let mut results: Vec<Observed> = self.observed().collect();
+            results.sort_unstable_by_key(|result| (result.slot, result.test));
+            digest::write(&results)
+        })
+    }
+
+    fn observed(&self) -> impl Iterator<Item = Observed> {
+        self.results.iter().map(|(test, noted)| {
+            let Noted { slot, signature, has_parts, .. } = *noted;
+            Observed { test: *test, slot, signature, has_parts }
+        })
+    }
+
     /// Hands the results to the memory, if there are new ones.
     pub(super) fn keep(&mut self, is_end: bool) {
-        let Some(memory) = self.memory.as_mut().filter(|_| self.is_open) else { return };
-        if !self.results.is_empty() && (self.has_news || is_end) {
-            let results = self.results.iter();
-            let mut results = results.map(|(test, noted)| Observed {
-                test: *test,
-                slot: noted.slot,
-                signature: noted.signature,
-                has_parts: noted.has_parts,
-            });
-            memory.keep(&mut results, is_end);
-            self.has_news = false;
+        if self.results.is_empty() || !(self.has_news || is_end) {
+            return;
         }
+        let Some(mut memory) = self.memory.take_if(|_| self.is_open) else { return };
+        memory.keep(&mut self.observed(), is_end);
+        self.memory = Some(memory);
+        self.has_news = false;
     }
 }

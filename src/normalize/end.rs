@@ -54,6 +54,13 @@ impl Normalizer {
         }
         self.look_ahead(now);
         self.write_progress(now, out);
+        let is_over = self.replayed.is_none() && status != RunStatus::Aborted;
+        if let Some(last) = self.pace.ended.filter(|_| is_over) {
+            self.changes.note_end(now, now.since(last));
+        }
+        if let Some(results) = self.changes.digest() {
+            self.write(key(kind::METRIC, ""), now, &results, Pairs::new("info"), out);
+        }
         let line = self.end_line(status, end, now);
         let info = self.info.clone();
         let counts = self.counts();
@@ -79,10 +86,6 @@ impl Normalizer {
         pairs.push(meta::ENTRIES, &entries);
         self.write(key(kind::RUN, status.as_str()), now, &line, pairs, out);
         self.ended = true;
-        let is_over = self.replayed.is_none() && status != RunStatus::Aborted;
-        if let Some(last) = self.pace.ended.filter(|_| is_over) {
-            self.changes.note_end(now, now.since(last));
-        }
         self.changes.keep(true);
         Some(status)
     }

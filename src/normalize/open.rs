@@ -1,5 +1,6 @@
 //! Tests under way.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::event::{TestRef, Timestamp};
@@ -59,10 +60,11 @@ impl Open {
         self.ran + self.since.map(|since| now.since(since)).unwrap_or_default()
     }
 
-    /// When it ended, if it took so long and that is told now.
-    pub(super) fn ended(&self, took: Duration, told: Timestamp) -> Timestamp {
+    /// From when to when it ran last, if it took so long altogether and its end is told now.
+    pub(super) fn last_turn(&self, took: Duration, told: Timestamp) -> Range<Timestamp> {
         let last = i64::try_from(took.saturating_sub(self.ran).as_nanos()).unwrap_or(i64::MAX);
-        self.since.map_or(told, |since| Timestamp(since.0.saturating_add(last)).min(told))
+        let since = self.since.unwrap_or(told);
+        since..Timestamp(since.0.saturating_add(last)).min(told)
     }
 
     /// True while it waits for its turn.

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::Normalizer;
@@ -25,6 +26,8 @@ const MAX_UNNAMED: usize = 100_000;
 const OFTEN: f64 = 0.1;
 /// So much of a worker is none: what is measured is never exact.
 const SLIGHT: f64 = 0.35;
+/// Durations may be rounded so that a test seems to have ended so many nanoseconds after the next one began.
+const ROUNDING: i64 = 20_000_000;
 /// More workers than this are not told apart.
 const MAX_WORKERS: usize = 4096;
 
@@ -91,17 +94,18 @@ impl Pace {
         self.working = working;
     }
 
-    /// A test has ended at `ended`, which is told now, and so many run from now on. Go tells of some ends only when another
-    /// test has begun in the meantime.
-    pub(super) fn turn_late(&mut self, ended: Timestamp, time: Timestamp, working: u64) {
+    /// A test that ran from one time to another has ended, which is told now, and so many run from now on. Go tells of some
+    /// ends only when another test has begun in the meantime.
+    pub(super) fn turn_late(&mut self, ran: Range<Timestamp>, time: Timestamp, working: u64) {
         let free = self.free.len();
         self.turn(time, working);
+        let follows = |began: &Timestamp| *began > ran.start && began.0 + ROUNDING >= ran.end.0;
         if self.free.len() > free
-            && let Some(at) = self.early.iter().position(|began| *began > ended)
+            && let Some(at) = self.early.iter().position(follows)
         {
             self.free.pop();
             let began = self.early.swap_remove(at);
-            self.go_on(ended, began);
+            self.go_on(ran.end, began);
         }
     }
 
@@ -205,7 +209,8 @@ impl Normalizer {
                 work.running.push((usual, age));
             }
         }
-        paused.sort_unstable_by_key(|(started, _)| *started);
+        // Go lets those go on first that paused last.
+        paused.sort_unstable_by_key(|(started, _)| Reverse(*started));
         work.queue.extend(paused.iter().map(|(_, left)| left));
         let mut planned: Vec<_> = self.tests.planned().collect();
         planned.sort_unstable_by_key(|(order, ..)| *order);

@@ -175,7 +175,7 @@ impl Normalizer {
         self.running.lock().end(&end.test.id, time);
         self.remember_failing(&end.test.id, end.status, done.was_failing);
         let took = end.duration.unwrap_or_else(|| done.open.age(time));
-        self.pace.turn_late(done.open.ended(took, time), time, self.tests.working());
+        self.pace.turn_late(done.open.last_turn(took, time), time, self.tests.working());
         let or = |own: &'e str, known: String| if own.is_empty() { Cow::Owned(known) } else { Cow::Borrowed(own) };
         let tags = if end.tags.is_empty() { done.open.tags } else { tags_text(&end.tags) };
         let end = TestEnd {
