@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests, on a fresh machine too: bash tests/run.sh
 #
-# Needs cargo, Go, Python 3, Node 20.19 or newer with npm, script (util-linux), prove (Perl) and ctest (CMake); in CI (CI is set)
+# Needs cargo, Go, Python 3, Node 20.19 or newer with npm, script (util-linux), prove (Perl), ctest (CMake) and Maven with a JDK; in CI (CI is set)
 # apt-get brings what is missing of all but cargo, and but for a Node that is too old. The
 # runners that the tests drive go into a venv, and Loki is built once (LOKI_URL, LOKI_BIN or a loki on the PATH saves that);
 # both are kept in the target directory until what is pinned changes. Nothing is skipped: what cannot be run fails.
@@ -37,6 +37,7 @@ have_node() {
 have_script() { script -qec true /dev/null; }
 have_prove() { prove --version; }
 have_ctest() { ctest --version; }
+have_maven() { mvn --version && javac -version; }
 
 # need CHECK WHAT PACKAGES HINT
 need() {
@@ -54,6 +55,7 @@ need have_node "Node 20.19 or newer with npm" "nodejs npm" "install Node from ht
 need have_script "script of util-linux" bsdutils "install util-linux"
 need have_prove "prove of Perl" perl "install perl"
 need have_ctest "ctest of CMake" cmake "install cmake"
+need have_maven "Maven and a JDK from 8 on" "maven default-jdk-headless" "install Maven and a JDK"
 
 step "runners of tests/requirements.txt"
 venv=$target/venv
@@ -80,6 +82,20 @@ if [ "$wanted" != "$(cat "$js/installed.txt" 2>/dev/null)" ]; then
     printf '%s\n' "$wanted" >"$js/installed.txt"
 fi
 export TESTWIRE_TEST_NODE=$js
+
+step "JUnit of tests/projects/maven"
+maven=$target/maven
+wanted=$(javac -version 2>&1; mvn --version; cat tests/projects/maven/pom.xml)
+if [ "$wanted" != "$(cat "$maven/installed.txt" 2>/dev/null)" ]; then
+    rm -rf "$maven"
+    mkdir -p "$maven"
+    cp -r tests/projects/maven "$maven/project"
+    # A run fetches all that a run needs; its tests fail on purpose.
+    fetch=(mvn -q -B -f "$maven/project/pom.xml" "-Dmaven.repo.local=$maven/repository" test)
+    "${fetch[@]}" -Dmaven.test.failure.ignore >"$maven/fetch.log" 2>&1 || { cat "$maven/fetch.log" >&2; fail "Maven cannot fetch JUnit" "see above"; }
+    printf '%s\n' "$wanted" >"$maven/installed.txt"
+fi
+export TESTWIRE_TEST_MAVEN=$maven/repository
 
 step "types of tests/grafana"
 types=$target/grafana-types

@@ -16,7 +16,7 @@ use super::gtest_json::GtestJson;
 use super::gtest_stream::GtestStream;
 use super::jest::Jest;
 use super::jest_reporter::JestReporter;
-use super::junit::Junit;
+use super::junit::{Junit, Live};
 use super::libtest::Libtest;
 use super::mocha::Mocha;
 use super::mocha_json::MochaJson;
@@ -190,7 +190,7 @@ impl Format {
     /// there may be none.
     pub fn event_file_decoder(self, zone: &Zone) -> Box<dyn Decoder + Send> {
         match self {
-            Self::Junit => Box::new(ByLine(Junit::of_many(Zone::clone(zone)))),
+            Self::Junit => Box::new(Live::new(zone)),
             _ => self.decoder_in(zone),
         }
     }

@@ -44,7 +44,7 @@ pub use self::cargo::streams as cargo_streams;
 pub use self::detect::{DETECT_LIMIT, Detection, Detector, binary_format, detect, stream_format};
 pub use self::document::{Broken, Document};
 pub use self::format::{Format, UnknownFormat};
-pub use self::junit::AGAIN as REPORT_AGAIN;
+pub use self::junit::{AGAIN as REPORT_AGAIN, ReportHead};
 pub use self::wall::{Zone, utc};
 use crate::event::{Event, Fact, LogLine, Source};
 

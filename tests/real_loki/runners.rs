@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::binary::{Done, Scratch, run, start};
 use crate::loki::Loki;
 use crate::projects::Truth;
-use crate::query::{now, unique_project, wait_for};
+use crate::query::{Row, now, unique_project, wait_for};
 use crate::recorded::Recorded;
 use crate::unchanging::err_of_command;
 
@@ -217,6 +217,32 @@ async fn prove_is_itself_and_its_tests_are_told_as_it_reads_them() {
 async fn ctest_is_itself_and_its_lines_are_its_results() {
     let recorded = assert_same_and_true("ctest", &["ctest", "-V"]).await;
     assert_eq!(lines_of(&recorded, "opens").last(), Some(&"the drawer opens"));
+}
+
+/// A local repository of Maven with all that the sample project needs: `$TESTWIRE_TEST_MAVEN`, else what `tests/run.sh` has made.
+fn maven_repository() -> PathBuf {
+    let made = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("maven").join("repository");
+    let directory = std::env::var_os("TESTWIRE_TEST_MAVEN").map_or(made, PathBuf::from);
+    let hint = "bash tests/run.sh fetches JUnit; or name a repository in TESTWIRE_TEST_MAVEN";
+    assert!(directory.join("org/junit").is_dir(), "{}: {hint}", directory.display());
+    directory
+}
+
+#[tokio::test]
+async fn maven_is_itself_and_each_test_is_told_as_it_ends() {
+    let repository = format!("-Dmaven.repo.local={}", maven_repository().display());
+    let recorded =
+        assert_same_and_true("maven", &["mvn", "-B", "-o", "-Dstyle.color=never", &repository, "test"]).await;
+    let sleeps = |status| {
+        let row =
+            recorded.of("test").find(|row| row.get("test") == "shop.TillTest::opens" && row.get("status") == status);
+        row.expect("it begins and passes").time
+    };
+    let slept = sleeps("passed") - sleeps("started");
+    assert!(slept >= 300_000_000, "the start is told when it starts: {slept} ns");
+    let trace = |row: &Row| row.line.contains("no \"receipt\"\n\tpaper") && row.line.contains("TillTest.breaks(");
+    assert_eq!(recorded.of("test").filter(|row| trace(row)).count(), 2, "of both attempts");
+    assert_eq!(lines_of(&recorded, "shop.TillTest::opens"), ["drawer opens"]);
 }
 
 #[tokio::test]

@@ -43,8 +43,15 @@ fn line(line: &str) -> String {
 /// Standard error without what testwire says itself.
 pub(crate) fn err_of_command(done: &Done) -> String {
     // It warns where a loaded machine keeps it from the history for too long.
-    let own = |line: &&str| line.starts_with("testwire: ") || line.starts_with(" WARN ");
-    done.err().split_inclusive('\n').filter(|line| !own(line)).collect()
+    let own = |text: &str| text.starts_with("testwire: ") || text.starts_with(" WARN ");
+    let err = done.err();
+    // Maven's last word is to reset colours, without the end of a line.
+    let reset = |line: &str| line.len() - line.trim_start_matches("\u{1b}[0m").len();
+    let of_command = |line: &'_ str| -> String {
+        let (before, text) = line.split_at(reset(line));
+        (if own(text) { before } else { line }).to_owned()
+    };
+    err.split_inclusive('\n').map(of_command).collect()
 }
 
 /// Each line and how often it is there, where the order depends on which worker was faster. Workers have no numbers, and

@@ -148,9 +148,7 @@ pub(in crate::commands) fn with_listener(
     match found.runner {
         Runner::Java => {
             plan.channel = Channel::Reports(format);
-            plan.note = "the reports of the tests are read as they are written, one for each class".into();
-            plan.events = place.events;
-            return plan;
+            java(&mut plan, found, &place.listeners, env);
         }
         Runner::Unittest => unittest(&mut plan, &place.listeners, env),
         Runner::Prove => prove(&mut plan, &place.listeners, env),
@@ -172,6 +170,31 @@ pub(in crate::commands) fn with_listener(
     plan.events = place.events;
     plan.lock = Some(place.lock);
     plan
+}
+
+/// Surefire and Failsafe put what this property of the user's names on the class path of the tests, where the JUnit Platform
+/// finds our listener (`additionalClasspathElements`; `TestExecutionListener`s by `ServiceLoader`).
+const MAVEN_CLASSPATH: &str = "-Dmaven.test.additionalClasspath=";
+
+/// Reports say of all tests, when a class is over; a listener says more, if the runner is Maven and the tests are JUnit 5's.
+fn java(plan: &mut Injection, found: &Recognised, listeners: &Path, env: impl Fn(&str) -> Option<OsString>) {
+    plan.note = "the reports of the tests are read as they are written, one for each class".into();
+    let present = env("MAVEN_OPTS");
+    let is_maven = found.words.iter().any(|word| word.rsplit('/').next().is_some_and(|name| name.starts_with("mvn")));
+    let is_taken = |text: &str| text.contains(MAVEN_CLASSPATH);
+    let taken = found.words.iter().any(|word| is_taken(word))
+        || present.as_ref().is_some_and(|options| is_taken(&options.to_string_lossy()));
+    let jar = listeners.join("testwire-junit.jar");
+    // Maven's script splits the variable at spaces, also within quotes.
+    let is_splittable = jar.to_string_lossy().contains(char::is_whitespace);
+    if !is_maven || taken || is_splittable {
+        return;
+    }
+    let mut option = OsString::from(MAVEN_CLASSPATH);
+    option.push(jar);
+    plan.env.push(("MAVEN_OPTS", joined(option, " ", present)));
+    plan.note =
+        "added a listener for JUnit 5 through MAVEN_OPTS; reports of other tests are read as classes end".into();
 }
 
 /// Our module is unittest's own, which tells what it does.
@@ -279,9 +302,13 @@ mod tests {
     }
 
     fn with(runner: Runner, words: &[&str], present: &[(&str, &str)]) -> Injection {
+        with_at("/l l", runner, words, present)
+    }
+
+    fn with_at(listeners: &str, runner: Runner, words: &[&str], present: &[(&str, &str)]) -> Injection {
         let env = |name: &str| present.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
         let lock = std::fs::File::open("/dev/null").unwrap().into();
-        let place = Place { listeners: "/l l".into(), events: "/e".into(), lock, run_id: "r" };
+        let place = Place { listeners: listeners.into(), events: "/e".into(), lock, run_id: "r" };
         let found = Recognised { runner, words: words.iter().map(|word| (*word).to_owned()).collect() };
         with_listener(&found, runner.listener().unwrap(), &argv(words), place, env)
     }
@@ -336,8 +363,23 @@ mod tests {
         let plan = with(Runner::Prove, &["/usr/bin/prove", "-j2"], &[("PERL5LIB", "/mine")]);
         assert_eq!(plan.argv, argv(&["/usr/bin/prove", "-PTestwireProve", "-j2"]));
         assert_eq!(get(&plan, "PERL5LIB"), "/l l:/mine");
-        let plan = with(Runner::Java, &["mvn", "test"], &[]);
-        assert_eq!((plan.channel, get(&plan, "TESTWIRE_EVENTS")), (Channel::Reports(Format::Junit), String::new()));
+    }
+
+    #[test]
+    fn maven_gets_a_listener_where_it_can_take_one() {
+        let opts = |words: &[&str], present| {
+            let plan = with_at("/l", Runner::Java, words, present);
+            assert_eq!((plan.channel, get(&plan, "TESTWIRE_EVENTS")), (Channel::Reports(Format::Junit), "/e".into()));
+            get(&plan, "MAVEN_OPTS")
+        };
+        let ours = "-Dmaven.test.additionalClasspath=/l/testwire-junit.jar";
+        assert_eq!(opts(&["mvn", "test"], &[]), ours);
+        assert_eq!(opts(&["sh", "-c", "./mvnw", "verify"], &[("MAVEN_OPTS", "-Xmx1g")]), format!("{ours} -Xmx1g"));
+        assert_eq!(opts(&["mvn", "test", "-Dmaven.test.additionalClasspath=/mine"], &[]), "");
+        assert_eq!(opts(&["mvn", "test"], &[("MAVEN_OPTS", "-Dmaven.test.additionalClasspath=/mine")]), "");
+        assert_eq!(opts(&["./gradlew", "test"], &[]), "");
+        let spaced = with(Runner::Java, &["mvn", "test"], &[]);
+        assert_eq!(get(&spaced, "MAVEN_OPTS"), "", "a path with a space");
     }
 
     #[test]

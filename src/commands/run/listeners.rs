@@ -4,21 +4,22 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// File name and text of each.
-const FILES: &[(&str, &str)] = &[
-    ("TestwireProve.pm", include_str!("../../../listeners/TestwireProve.pm")),
-    ("testwire_cucumber.cjs", include_str!("../../../listeners/testwire_cucumber.cjs")),
-    ("testwire_events.cjs", include_str!("../../../listeners/testwire_events.cjs")),
-    ("testwire_jest.cjs", include_str!("../../../listeners/testwire_jest.cjs")),
-    ("testwire_mocha.cjs", include_str!("../../../listeners/testwire_mocha.cjs")),
-    ("testwire_node.cjs", include_str!("../../../listeners/testwire_node.cjs")),
-    ("testwire_node_test.mjs", include_str!("../../../listeners/testwire_node_test.mjs")),
-    ("testwire_playwright.cjs", include_str!("../../../listeners/testwire_playwright.cjs")),
-    ("testwire_vitest.cjs", include_str!("../../../listeners/testwire_vitest.cjs")),
-    ("testwire_events.py", include_str!("../../../listeners/testwire_events.py")),
-    ("testwire_pytest.py", include_str!("../../../listeners/testwire_pytest.py")),
-    ("testwire_robot.py", include_str!("../../../listeners/testwire_robot.py")),
-    ("testwire_unittest.py", include_str!("../../../listeners/testwire_unittest.py")),
+/// File name and content of each.
+const FILES: &[(&str, &[u8])] = &[
+    ("TestwireProve.pm", include_bytes!("../../../listeners/TestwireProve.pm")),
+    ("testwire-junit.jar", include_bytes!("../../../listeners/testwire-junit.jar")),
+    ("testwire_cucumber.cjs", include_bytes!("../../../listeners/testwire_cucumber.cjs")),
+    ("testwire_events.cjs", include_bytes!("../../../listeners/testwire_events.cjs")),
+    ("testwire_jest.cjs", include_bytes!("../../../listeners/testwire_jest.cjs")),
+    ("testwire_mocha.cjs", include_bytes!("../../../listeners/testwire_mocha.cjs")),
+    ("testwire_node.cjs", include_bytes!("../../../listeners/testwire_node.cjs")),
+    ("testwire_node_test.mjs", include_bytes!("../../../listeners/testwire_node_test.mjs")),
+    ("testwire_playwright.cjs", include_bytes!("../../../listeners/testwire_playwright.cjs")),
+    ("testwire_vitest.cjs", include_bytes!("../../../listeners/testwire_vitest.cjs")),
+    ("testwire_events.py", include_bytes!("../../../listeners/testwire_events.py")),
+    ("testwire_pytest.py", include_bytes!("../../../listeners/testwire_pytest.py")),
+    ("testwire_robot.py", include_bytes!("../../../listeners/testwire_robot.py")),
+    ("testwire_unittest.py", include_bytes!("../../../listeners/testwire_unittest.py")),
 ];
 
 /// Writes the listeners below `state_dir`, if they are not there, and returns their directory. One directory a version,
@@ -29,14 +30,14 @@ const FILES: &[(&str, &str)] = &[
 pub(in crate::commands) fn install(state_dir: &Path) -> io::Result<PathBuf> {
     let directory = state_dir.join("listeners").join(env!("CARGO_PKG_VERSION"));
     fs::create_dir_all(&directory)?;
-    for (name, text) in FILES {
+    for (name, content) in FILES {
         let path = directory.join(name);
-        if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+        if fs::read(&path).is_ok_and(|there| there == *content) {
             continue;
         }
         // Renamed into place: another testwire, or a runner, may be reading it.
         let fresh = directory.join(format!(".{name}.{}", std::process::id()));
-        fs::write(&fresh, text)?;
+        fs::write(&fresh, content)?;
         fs::rename(&fresh, &path)?;
     }
     fs::canonicalize(directory)

@@ -10,15 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use crate::decode::REPORT_AGAIN;
+use crate::decode::{REPORT_AGAIN, ReportHead};
 
 /// How often the directories are looked at.
 const EVERY: Duration = Duration::from_millis(250);
 /// Folders of modules below the project; deeper ones are not looked for, as that would mean to walk through everything.
 const MODULES: [&str; 4] = ["", "*/", "*/*/", "*/*/*/"];
-/// Where Surefire, Failsafe and Gradle write (their default `reportsDirectory` and `junitXml.outputLocation`).
-const REPORTS: [&str; 3] =
-    ["target/surefire-reports/TEST-*.xml", "target/failsafe-reports/TEST-*.xml", "build/test-results/*/TEST-*.xml"];
+/// Where Surefire, Failsafe and Gradle write (their default `reportsDirectory` and `junitXml.outputLocation`), and how many folders
+/// above is the module.
+const REPORTS: [(&str, usize); 3] = [
+    ("target/surefire-reports/TEST-*.xml", 3),
+    ("target/failsafe-reports/TEST-*.xml", 3),
+    ("build/test-results/*/TEST-*.xml", 4),
+];
 
 /// A thread that watches until it is told to stop.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ impl Reports {
     pub(super) fn start(project: &Path, events: &Path) -> io::Result<Self> {
         let events = File::options().append(true).open(events)?;
         let mut watcher = Watcher { project: project.to_owned(), events, known: HashMap::new(), taken: HashSet::new() };
-        for path in watcher.paths() {
+        for (path, _) in watcher.paths() {
             if let Some(state) = State::of(&path) {
                 watcher.known.insert(path, state);
             }
@@ -86,16 +90,23 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn paths(&self) -> Vec<PathBuf> {
+    /// The reports that there are, each with the number of folders that its module is above it.
+    fn paths(&self) -> Vec<(PathBuf, usize)> {
         let project = glob::Pattern::escape(&self.project.to_string_lossy());
-        let patterns = MODULES.iter().flat_map(|module| REPORTS.map(|report| format!("{project}/{module}{report}")));
-        patterns.filter_map(|pattern| glob::glob(&pattern).ok()).flatten().filter_map(Result::ok).collect()
+        let mut found = Vec::new();
+        for module in MODULES {
+            for (report, above) in REPORTS {
+                let paths = glob::glob(&format!("{project}/{module}{report}")).into_iter().flatten();
+                found.extend(paths.filter_map(Result::ok).map(|path| (path, above)));
+            }
+        }
+        found
     }
 
     /// Takes what is new, and what was written again: Surefire does so when failed tests were run again. `last`: also what
     /// is not whole.
     fn look(&mut self, last: bool) {
-        for path in self.paths() {
+        for (path, above) in self.paths() {
             let Some(state) = State::of(&path).filter(|state| self.known.get(&path) != Some(state)) else { continue };
             let Ok(report) = fs::read(&path) else { continue };
             if !last && !is_whole(&report) {
@@ -104,12 +115,22 @@ impl Watcher {
             // In one piece, as other writers do.
             let again = if self.taken.insert(path.clone()) { String::new() } else { format!("{REPORT_AGAIN}\n") };
             let text = [again.as_bytes(), &report, b"\n"].concat();
+            let text = [head(&path, above, &text).as_bytes(), &text].concat();
             if let Err(error) = self.events.write_all(&text) {
                 tracing::error!(path = %path.display(), %error, "a report could not be kept; import it later");
             }
             self.known.insert(path, state);
         }
     }
+}
+
+/// The line before a report.
+fn head(path: &Path, above: usize, report: &[u8]) -> String {
+    let module = path.ancestors().nth(above).unwrap_or(path);
+    let module = fs::canonicalize(module).unwrap_or_else(|_| module.to_owned());
+    let lines = memchr::memchr_iter(b'\n', report).count();
+    let head = ReportHead { report_of: module.to_string_lossy().into_owned(), lines };
+    serde_json::to_string(&head).map_or_else(|_| String::new(), |text| text + "\n")
 }
 
 fn is_whole(report: &[u8]) -> bool {
@@ -141,20 +162,26 @@ mod tests {
             taken: HashSet::new(),
         };
         watcher.known =
-            watcher.paths().into_iter().filter_map(|path| Some((path.clone(), State::of(&path)?))).collect();
+            watcher.paths().into_iter().filter_map(|(path, _)| Some((path.clone(), State::of(&path)?))).collect();
         let taken = |watcher: &mut Watcher, last| {
             let before = fs::read_to_string(at("events")).unwrap().len();
             watcher.look(last);
             fs::read_to_string(at("events")).unwrap().get(before..).unwrap().to_owned()
         };
+        let of = |module: &str, lines, report: &str| {
+            let module = fs::canonicalize(at(module)).unwrap();
+            format!("{{\"report_of\":\"{}\",\"lines\":{lines}}}\n{report}", module.display())
+        };
         write(&at("a/b/target/failsafe-reports/TEST-one.xml"), "<testsuite>one</testsuite>\n");
         write(&at("build/test-results/test/TEST-two.xml"), "<testsuite>two");
-        assert_eq!(taken(&mut watcher, false), "<testsuite>one</testsuite>\n\n");
+        assert_eq!(taken(&mut watcher, false), of("a/b", 2, "<testsuite>one</testsuite>\n\n"));
         assert_eq!(taken(&mut watcher, false), "");
         write(&at("a/b/target/failsafe-reports/TEST-one.xml"), "<testsuite>again</testsuite>");
-        assert_eq!(taken(&mut watcher, false), format!("{REPORT_AGAIN}\n<testsuite>again</testsuite>\n"));
+        let again = of("a/b", 2, &format!("{REPORT_AGAIN}\n<testsuite>again</testsuite>\n"));
+        assert_eq!(taken(&mut watcher, false), again);
         // What is of an earlier run comes for the first time, though it was there.
         write(&at("target/surefire-reports/TEST-old.xml"), "<testsuite name=\"new\"/>");
-        assert_eq!(taken(&mut watcher, true), "<testsuite name=\"new\"/>\n<testsuite>two\n");
+        let both = of("", 1, "<testsuite name=\"new\"/>\n") + &of("", 1, "<testsuite>two\n");
+        assert_eq!(taken(&mut watcher, true), both);
     }
 }

@@ -4,12 +4,15 @@
 //! number. Properties are left out: Surefire puts the whole environment there.
 
 mod case;
+mod live;
 mod names;
 mod output;
 
 use std::time::Duration;
 
 use self::case::{Case, Problem, Skip};
+pub(super) use self::live::Live;
+pub use self::live::ReportHead;
 use self::names::{Again, Identity, Names, Position, Told, full_name};
 use self::output::{Lines, log};
 use super::Emit;

@@ -14,6 +14,11 @@ pub(super) struct ToUtf8 {
 }
 
 impl ToUtf8 {
+    /// For bytes that are in UTF-8, whatever they say.
+    pub(super) fn of_utf8() -> Self {
+        Self { decoder: Some(UTF_8.new_decoder_with_bom_removal()), ..Self::default() }
+    }
+
     /// Appends the text of `bytes` to `out`. `last`: there are no more.
     pub(super) fn convert(&mut self, bytes: &[u8], last: bool, out: &mut String) {
         let Some(decoder) = &mut self.decoder else {

@@ -123,9 +123,9 @@ impl Default for Xml {
 }
 
 impl Xml {
-    /// For an input that may have no document.
+    /// For an input of any number of documents in UTF-8, also of none.
     pub(super) fn of_any_number() -> Self {
-        Self { least: 0, ..Self::default() }
+        Self { least: 0, utf8: ToUtf8::of_utf8(), ..Self::default() }
     }
 
     /// Takes the next bytes. `noise` gets lines that are outside of a document.
