@@ -17,6 +17,7 @@ const INPUTS: &[(Format, &str)] = &[
     (Format::ReportLog, "pytest/basic.reportlog.jsonl"),
     (Format::Robot, "robot/listener_sample.jsonl"),
     (Format::Testwire, "testwire/example.jsonl"),
+    (Format::Testwire, "testwire/maven.jsonl"),
     (Format::Libtest, "captures/rust/nextest.jsonl"),
     (Format::Tap, "captures/node/basic.tap"),
     (Format::TeamCity, "captures/mocha/basic_mocha11.teamcity.txt"),

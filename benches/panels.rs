@@ -30,10 +30,9 @@ struct Cost {
     seconds: f64,
 }
 
-/// A span of time, and the step that Grafana would take for a page 1,400 points wide.
+/// A span of time, and the step that Grafana would take for a panel with that many points.
 fn range(to_ms: i64, length_ms: i64, most_points: i64) -> Range {
-    let step_s = (length_ms / 1000 / most_points.max(1)).max(1);
-    Range { from_ms: to_ms - length_ms, to_ms, step_s }
+    Range { from_ms: to_ms - length_ms, to_ms, step_s: panels::step_s(length_ms, most_points) }
 }
 
 /// The range that a page opens with, in milliseconds.

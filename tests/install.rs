@@ -99,7 +99,8 @@ async fn uninstalling_removes_ours_and_the_folder_only_if_nothing_else_is_in_it(
     assert!(grafana.kept.lock().unwrap().dashboards.keys().eq(["mine"]));
     grafana.kept.lock().unwrap().dashboards.clear();
     install(&grafana, &["--folder", "Tests"], "").await;
-    install(&grafana, &["--folder", "Tests", "--uninstall"], "").await;
+    let (code, text) = install(&grafana, &["--folder", "Tests", "--uninstall"], "").await;
+    assert!(code == 0 && text.contains("Tests was empty then; removed"), "{text}");
     let kept = grafana.kept.lock().unwrap();
     assert!(kept.dashboards.is_empty() && kept.folders.is_empty());
 }

@@ -46,13 +46,13 @@ CLUSTERS = line_table(
     lines("A", f"{FAILED} | label_format {MEANING} | keep signature, test, run_id, message, meaning | line_format ``", 5000), NONE, [
         column("count", "Failures", 85, number=True, field="run_id", agg="count"),
         column("meaning", "State", 125, words=CHANGES, agg="first"),
-        column("message", "Example message", 560, links=ONLY_THIS, agg="first"),
+        column("message", "Example message", 520, links=ONLY_THIS, agg="first"),
         column("tests", "Tests", 70, number=True, field="test", agg="distinctCount"),
         column("runs", "Runs", 70, number=True, field="run_id", agg="distinctCount"),
-        column("test", "One of the tests", 300, agg="first"),
+        column("test", "One of the tests", 305, agg="first"),
         column("first_seen", "First seen", 160, "dateTimeAsIso", field="Time", agg="min"),
         column("last_seen", "Last seen", 160, "dateTimeAsIso", field="Time", agg="max"),
-        column("signature", "Signature", 150),
+        column("signature", "Signature", 165),
     ], group=("signature",), sort="Failures")
 
 TESTS = line_table(

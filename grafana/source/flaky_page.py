@@ -30,7 +30,7 @@ def total(name, span="$__range"):
 def grouped(title, description, width, height, query, no_value, columns):
     """A row for each test."""
     return line_table(title, description, width, height, lines("A", query + " | line_format ``"), no_value,
-                      [column("test", "Test", 420, links=HISTORY), *columns, hidden("test_pattern", "first")],
+                      [column("test", "Test", 340, links=HISTORY), *columns, hidden("test_pattern", "first")],
                       group=("test",), sort=columns[0]["title"])
 
 
@@ -55,7 +55,7 @@ FLAKY = grouped(
     "failures.", 24, 9, of_tests("failed|errored|retried", " | flaky_score >= $flips"),
     "No test flipped that often in this range. Widen it, or lower Flips from.", [
         column("flaky_score", "Most flips of 20", 140, "short", agg="max"), column("failures", "Failures", 90, field="level", agg="count"), NEWEST, LAST_RUN,
-        column("message", "A message", agg="first")])
+        column("message", "A message", 340, agg="first")])
 ON_RETRY = grouped(
     "Passed when tried again", "Which tests needed more than one attempt to pass within a run? Of the newest 1,000. It reads every pass of the "
     "range, so a long one takes its time.", 24, 7, of_tests("passed", ' | outcome="flaky"'), "No test passed on a retry in this range.", [
@@ -63,7 +63,7 @@ ON_RETRY = grouped(
 RETRIED = grouped(
     "Tried again", "Which tests does the runner try again, and why? Attempts that failed and were repeated, whatever came of it; of the "
     "newest 1,000.", 24, 7, of_tests("retried"), "No runner repeated a test in this range.", [
-        column("times", "Times", 75, field="level", agg="count"), NEWEST, column("message", "A message", agg="first")])
+        column("times", "Times", 75, field="level", agg="count"), NEWEST, column("message", "A message", 340, agg="first")])
 SLOWEST = grouped(
     "Slowest tests", "Where does the time go? Tests that took longer than Slow from; of the newest 1,000 such results.", 24, 8,
     of_tests(DONE, " | duration_ms > $slow_ms"), "No test took that long in this range. Lower Slow from.", [

@@ -47,14 +47,14 @@ PANELS = [
           [over_time("A", f"sum({most('retries', '$__interval')})", "tried again"),
            over_time("B", f"sum({most('rejected', '$__interval')})", "refused")], NONE,
           overrides=[override("tried again", color=fixed(WARN)), override("refused", color=fixed(BROKEN))], maxDataPoints=300),
-    value_table("Processes", "Which process is it? Its last figures in the range; its name is the run's id, and the shard if there is one." + EVERY,
-                24, 9, refs([most("pushed"), most("pushed_bytes"), most("pushes"), most("retries"), most("rejected"),
-                             last(TOLD, "waiting", by=EACH), last(TOLD, "waiting_ms", by=EACH)]), NONE, [
+    value_table("Processes", "Which process is it? Its last counts in the range, and what waits in those that reported within two minutes before "
+                "its end; its name is the run's id, and the shard if there is one." + EVERY,
+                24, 9, refs([most("pushed"), most("pushed_bytes"), most("retries"), most("rejected"),
+                             last(TOLD, "waiting", "2m", EACH), last(TOLD, "waiting_ms", "2m", EACH)]), NONE, [
                     column("host", "Machine", 180), column("process", "Process", 260), column("Value #A", "Delivered", 110),
-                    column("Value #B", "Bytes", 110, "bytes"), column("Value #C", "Pushes", 90),
-                    column("Value #D", "Tried again", 110, color=steps(QUIET, 1, WARN)),
-                    column("Value #E", "Refused", 90, color=steps(QUIET, 1, BROKEN)),
-                    column("Value #F", "Waiting", 90, color=steps(QUIET, 1000, WARN)), column("Value #G", "Oldest", 100, "ms"), hidden("Time"),
+                    column("Value #B", "Bytes", 110, "bytes"), column("Value #C", "Tried again", 110, color=steps(QUIET, 1, WARN)),
+                    column("Value #D", "Refused", 90, color=steps(QUIET, 1, BROKEN)),
+                    column("Value #E", "Waiting", 90, color=steps(QUIET, 1000, WARN)), column("Value #F", "Oldest", 100, "ms"), hidden("Time"),
                 ], sort="Delivered"),
     logs("Reports of trouble", "What did Loki answer? Reports since whose forerunner a push was tried again or an entry refused, with the last "
          "error; the newest first, at most 1,000.", 24, 8, lines("A", f'{TOLD} | level="warn"'), "None: Loki took everything at once."),

@@ -291,12 +291,16 @@ def states_by(lane, *fields, at="at"):
 
 # What numbers are where an entry has none; 0 where nothing else is said.
 ABSENT = {"attempt": "1"}
+# Fields that are often longer than their column.
+LONG = ("message", "test", "oldest_test")
 
 
 def _column_override(c):
     if c["hidden"]:
         return override(c["name"], custom__hidden=True)
-    shown = {"displayName": c["title"], "custom__width": c["width"], "unit": c["unit"]}
+    # What is left of a wide screen goes to those that have the most to say.
+    width = "custom__minWidth" if c["name"] in LONG else "custom__width"
+    shown = {"displayName": c["title"], width: c["width"], "unit": c["unit"]}
     if c["unit"] == "ms":
         shown.update(mappings=mapping({0: ("–", QUIET)}))
     if c["words"]:

@@ -92,9 +92,9 @@ FAILURES = line_table(
     lines("A", f"{select('test', status(FAILING))}{RUN}{OF_TEST} | label_format {MEANWHILE}, {TEST_PATTERN}, {MEANING}"),
     "No failure in this run so far.", [
         column("Time", "Time", 160, "dateTimeAsIso"), column("status", "Status", 95, words=STATUSES),
-        column("meaning", "Meaning", 125, words=CHANGES), column("test", "Test", 340, links=links_of_test()),
-        column("message", "Message", 420), column("duration_ms", "Duration", 90, "ms"), column("attempt", "Attempt", 75, number=True),
-        column("worker", "Worker", 75), column("suite", "Suite", 150), column("run_id", "Run", 225), column("signature", "Signature", 150),
+        column("meaning", "Meaning", 125, words=CHANGES), column("test", "Test", 320, links=links_of_test()),
+        column("message", "Message", 410), column("duration_ms", "Duration", 80, "ms"), column("attempt", "Attempt", 70, number=True),
+        column("worker", "Worker", 75), column("suite", "Suite", 130), column("run_id", "Run", 225), column("signature", "Signature", 165),
         hidden("from_ms"), hidden("to_ms"), hidden("test_pattern"),
     ])
 

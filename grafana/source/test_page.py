@@ -55,14 +55,16 @@ HEAD = [
          [instant("A", f"avg({last(select('test', 'status=' + chr(34) + 'passed' + chr(34)) + NAMED, 'duration_ms', by=EACH)})")], NONE, "ms"),
 ]
 
+# A box has room for a sign only.
+SIGNS = {**{status: (word.split(" ")[0], color) for status, (word, color) in STATUSES.items()}, "xfailed": ("(✗)", PASSED), "xpassed": ("(✓)", "yellow")}
 HISTORY = panel(
     "status-history", "Results by environment", "When did it pass, and where? The newest 200 results, a row for each environment, runner and "
-    "test; a gap is a run without it.", 24, 6,
+    "test; a gap is a run without it. ✓ passed, ✗ failed, ! broke, – skipped, (✗) failed as expected, (✓) passed unexpectedly, ? unfinished.", 24, 6,
     # Of a long name its end, as there is not room for more.
-    [lines("A", f"{RESULTS} | label_format lane=`{{{{ .env }}}} {{{{ .runner }}}} {{{{ trunc -36 .test }}}}`, {AT} "
+    [lines("A", f"{RESULTS} | label_format lane=`{{{{ .env }}}} {{{{ .runner }}}} {{{{ if gt (len .test) 32 }}}}…{{{{ end }}}}{{{{ trunc -32 .test }}}}`, {AT} "
            "| keep lane, status, at | line_format ``", 200)], NONE,
     "none",
-    defaults={"custom": {"fillOpacity": 80, "lineWidth": 1}, "mappings": mapping(STATUSES), "thresholds": steps(QUIET),
+    defaults={"custom": {"fillOpacity": 80, "lineWidth": 1}, "mappings": mapping(SIGNS), "thresholds": steps(QUIET),
               "color": {"mode": "thresholds"}, "displayName": "${__series.name}"},
     options={"showValue": "auto", "rowHeight": 0.8, "colWidth": 0.9, "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
              "tooltip": {"mode": "single", "sort": "none"}},

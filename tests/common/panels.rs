@@ -54,6 +54,37 @@ pub(crate) struct Range {
     pub(crate) step_s: i64,
 }
 
+/// What Grafana rounds an interval to, in seconds, up to the limit beside it, in milliseconds (its `roundInterval`).
+const STEPS: [(i64, i64); 21] = [
+    (1_500, 1),
+    (3_500, 2),
+    (7_500, 5),
+    (12_500, 10),
+    (17_500, 15),
+    (25_000, 20),
+    (45_000, 30),
+    (90_000, 60),
+    (210_000, 120),
+    (450_000, 300),
+    (750_000, 600),
+    (1_050_000, 900),
+    (1_500_000, 1200),
+    (2_700_000, 1800),
+    (5_400_000, 3600),
+    (9_000_000, 2 * 3600),
+    (16_200_000, 3 * 3600),
+    (32_400_000, 6 * 3600),
+    (24 * 3_600_000, 12 * 3600),
+    (7 * 24 * 3_600_000, 24 * 3600),
+    (21 * 24 * 3_600_000, 7 * 24 * 3600),
+];
+
+/// The step that Grafana would take for a panel with that many points, in seconds.
+pub(crate) fn step_s(length_ms: i64, most_points: i64) -> i64 {
+    let interval = length_ms / most_points.max(1);
+    STEPS.iter().find(|(limit, _)| interval < *limit).map_or(30 * 24 * 3600, |(_, step)| *step)
+}
+
 /// Where the dashboards are.
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("grafana/dashboards")
@@ -141,25 +172,42 @@ pub(crate) fn variables(text: &str) -> Vec<(usize, usize, &str)> {
     out
 }
 
+impl Range {
+    /// Value of a variable that Grafana makes of the range.
+    fn variable(self, name: &str) -> Option<String> {
+        let length_ms = self.to_ms - self.from_ms;
+        Some(match name {
+            "__range" => format!("{}s", length_ms / 1000),
+            "__range_s" => (length_ms / 1000).to_string(),
+            "__range_ms" => length_ms.to_string(),
+            "__interval" | "__auto" | "__rate_interval" => format!("{}s", self.step_s),
+            "__interval_ms" => (self.step_s * 1000).to_string(),
+            "__from" => self.from_ms.to_string(),
+            "__to" => self.to_ms.to_string(),
+            _ => return None,
+        })
+    }
+}
+
 impl Query {
     /// LogQL with every variable filled in; an unknown one is an error that names it.
     pub(crate) fn fill(&self, vars: &Vars, range: Range) -> Result<String, String> {
-        let seconds = (range.to_ms - range.from_ms) / 1000;
+        self.filled(vars, |name, _| range.variable(name))
+    }
+
+    /// LogQL with the variables of the page filled in. Those of the time range Grafana's server fills in.
+    pub(crate) fn fill_page(&self, vars: &Vars) -> Result<String, String> {
+        self.filled(vars, |name, written| name.starts_with("__").then(|| written.to_owned()))
+    }
+
+    fn filled(&self, vars: &Vars, of_range: impl Fn(&str, &str) -> Option<String>) -> Result<String, String> {
         let mut out = String::new();
         let mut at = 0;
         for (begin, end, name) in variables(&self.expr) {
             out.push_str(&self.expr[at..begin]);
             at = end;
-            match name {
-                "__range" => out.push_str(&format!("{seconds}s")),
-                "__range_s" => out.push_str(&seconds.to_string()),
-                "__range_ms" => out.push_str(&(range.to_ms - range.from_ms).to_string()),
-                "__interval" | "__auto" | "__rate_interval" => out.push_str(&format!("{}s", range.step_s)),
-                "__interval_ms" => out.push_str(&(range.step_s * 1000).to_string()),
-                "__from" => out.push_str(&range.from_ms.to_string()),
-                "__to" => out.push_str(&range.to_ms.to_string()),
-                _ => out.push_str(vars.get(name).ok_or_else(|| format!("{}: no value for ${name}", self.title))?),
-            }
+            let value = of_range(name, &self.expr[begin..end]).or_else(|| vars.get(name).cloned());
+            out.push_str(&value.ok_or_else(|| format!("{}: no value for ${name}", self.title))?);
         }
         out.push_str(&self.expr[at..]);
         Ok(out)

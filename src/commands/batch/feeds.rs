@@ -41,8 +41,11 @@ pub(super) fn feeds(
             let [err_handler, out_handler] = cargo_streams().map(|decoder| Handler::Decode(Format::Cargo, decoder));
             vec![kept(err, err_handler), kept(out, out_handler)]
         }
-        // Reports are not watched for: files that run side by side would find each other's.
-        Channel::Shown(_) | Channel::Watched | Channel::Reports(_) => {
+        // Reports are not watched for, as files that run side by side would find each other's; a listener may tell all the same.
+        Channel::Reports(format) => {
+            vec![follow(&plan.events, format, zone), kept(out, of_stdout(plan.channel, zone)), kept(err, plain_err)]
+        }
+        Channel::Shown(_) | Channel::Watched => {
             vec![kept(out, of_stdout(plan.channel, zone)), kept(err, plain_err)]
         }
     }

@@ -165,6 +165,8 @@ impl Grafana {
     /// Sends a request: the JSON of a 2xx, or `None` after 404.
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Option<Value>, Failure> {
         match self.client.call(method.clone(), path, body, ANSWER_WITHIN, ANSWER_MAX).await {
+            // Of a folder that it removed, Grafana says nothing at all.
+            Ok(text) if text.is_empty() && method == Method::DELETE => Ok(Some(Value::Null)),
             Ok(text) => serde_json::from_str(&text).map(Some).map_err(|_| self.odd("an answer that is no JSON")),
             Err(QueryError::Status { status: 404, .. }) if path != "/api/health" => Ok(None),
             Err(error) => Err(self.failure(&method, path, &error)),

@@ -85,7 +85,7 @@ async fn put_one(grafana: &Grafana, ours: &Value, folder: Option<&str>, dry_run:
     let uid = ours["uid"].as_str().unwrap_or_default();
     let done = match grafana.dashboard(uid).await? {
         None => Done::New,
-        Some(there) if there["meta"]["provisioned"] == true => Done::Provisioned,
+        Some(there) if comes_from_file(&there) => Done::Provisioned,
         Some(there) => {
             let mut found = differences(ours, &there["dashboard"]);
             if folder.is_some_and(|folder| there["meta"]["folderUid"] != folder) {
@@ -100,13 +100,20 @@ async fn put_one(grafana: &Grafana, ours: &Value, folder: Option<&str>, dry_run:
     Ok(done)
 }
 
+/// Grafana would refuse to remove it, and read the file again after a change. Where its provider allows changes in the browser,
+/// only the file's name tells.
+fn comes_from_file(there: &Value) -> bool {
+    let file = there["meta"]["provisionedExternalId"].as_str();
+    there["meta"]["provisioned"] == true || file.is_some_and(|file| !file.is_empty())
+}
+
 async fn uninstall(grafana: &Grafana, wish: &Wish) -> Result<(), Failure> {
     let mut removed = 0;
     for (name, ours) in all() {
         let uid = ours["uid"].as_str().unwrap_or_default();
         let word = match grafana.dashboard(uid).await? {
             None => "not there",
-            Some(there) if there["meta"]["provisioned"] == true => "comes from a file on Grafana's machine; left alone",
+            Some(there) if comes_from_file(&there) => "comes from a file on Grafana's machine; left alone",
             Some(_) if wish.dry_run => "would be removed",
             Some(_) => {
                 grafana.remove(uid).await?;
@@ -229,6 +236,15 @@ mod tests {
             assert!(failure.render(false).contains(hint), "{}", failure.render(false));
             assert_eq!(failure.exit(), Exit::Usage);
         }
+    }
+
+    #[test]
+    fn a_dashboard_from_a_file_is_known_also_where_it_may_be_changed_in_the_browser() {
+        let told = |meta: Value| comes_from_file(&json!({ "meta": meta }));
+        assert!(told(json!({"provisioned": true, "provisionedExternalId": "runs.json"})));
+        assert!(told(json!({"provisioned": false, "provisionedExternalId": "runs.json"})));
+        assert!(!told(json!({"provisioned": false, "provisionedExternalId": ""})));
+        assert!(!told(json!({})));
     }
 
     #[test]

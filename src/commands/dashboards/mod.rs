@@ -18,6 +18,8 @@ pub const DASHBOARDS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/dash
 pub const ALERTS: &str = include_str!("../../../grafana/provisioning/alerting/testwire.yaml");
 /// The data source that the alert rules name.
 const ALERTS_SOURCE: &str = "datasourceUid: testwire-loki\n";
+/// What keeps a rule off; the comment at the file's head has it within quotes.
+const PAUSED: &str = " isPaused: true\n";
 
 /// Name and content of each; that they are JSON is tested.
 pub fn all() -> impl Iterator<Item = (&'static str, Value)> {
@@ -31,7 +33,7 @@ pub fn alerts(datasource: Option<&str>, on: bool) -> String {
         Some(uid) => ALERTS.replace(ALERTS_SOURCE, &format!("datasourceUid: {}\n", json!(uid))),
         None => ALERTS.to_owned(),
     };
-    if on { text.replace("isPaused: true", "isPaused: false") } else { text }
+    if on { text.replace(PAUSED, " isPaused: false\n") } else { text }
 }
 
 /// Writes the dashboards into `directory`, which is made if need be, and prints where they are.

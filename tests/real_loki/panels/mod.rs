@@ -1,6 +1,7 @@
 //! The panels of the dashboards: each query is asked of a real Loki with its variables filled in, and compared with what is
 //! known of the runs in it.
 
+mod grafana;
 mod more;
 mod replayed;
 mod samples;
@@ -27,7 +28,13 @@ type Pairs<'a> = &'a [(&'a str, &'a str)];
 async fn ask(loki: &Loki, query: &Query, vars: &Vars, range: Range) -> Result<Answer, String> {
     let path = query.path(vars, range)?;
     let answer = loki.client().get(format!("{}{path}", loki.url())).send().await.map_err(|e| e.to_string())?;
-    panels::answer(&answer.text().await.map_err(|e| e.to_string())?)
+    let lokis = panels::answer(&answer.text().await.map_err(|e| e.to_string())?)?;
+    let Some(grafana) = grafana::address() else { return Ok(lokis) };
+    let grafanas = grafana::ask(loki, &grafana, query, vars, range).await?;
+    if grafana::same(&grafanas, &lokis) {
+        return Ok(grafanas);
+    }
+    Err(format!("Grafana gives {grafanas:#?}\nLoki gives {lokis:#?}"))
 }
 
 /// What a query must return.

@@ -328,7 +328,6 @@ fn forwarder_truth() -> Vec<(&'static str, Want<'static>)> {
         ("Processes/D", both()),
         ("Processes/E", both()),
         ("Processes/F", both()),
-        ("Processes/G", both()),
         ("Reports of trouble", Want::Lines(&[&[("process", "p1"), ("rejected", "1")]])),
     ]
 }

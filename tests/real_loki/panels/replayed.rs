@@ -162,7 +162,7 @@ async fn send(loki: &Loki, entries: &[Value]) {
 fn range(rows: &[Row]) -> Range {
     let first = rows.iter().map(|row| row.time).min().unwrap() / 1_000_000;
     let last = rows.iter().map(|row| row.time).max().unwrap() / 1_000_000;
-    let step_s = ((last - first) / 200_000).max(20);
+    let step_s = panels::step_s(last - first, 200).max(20);
     let step = step_s * 1000;
     Range { from_ms: first / step * step - step, to_ms: (last / step + 2) * step, step_s }
 }
