@@ -6,15 +6,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::binary::{Done, Scratch, Started, kill, start, text_of, until};
 use crate::loki::Loki;
 use crate::projects::Truth;
-use crate::query::unique_project;
+use crate::query::{now, unique_project, wait_for};
 use crate::recorded::Recorded;
 
-/// Longest wait of the test that waits, in seconds: an end that nobody meets must not let the tests hang.
-const PAUSE: &str = "4";
+/// Longest wait of the test that waits, in seconds: an end that nobody meets must not let the tests hang. A busy machine may take
+/// some seconds to bring a signal there.
+const PAUSE: &str = "12";
 
 /// Tests of the package that is added.
 const GO_PAUSE: &str = "example.test/store/pause.";
@@ -124,6 +126,14 @@ async fn killed(paused: &Paused) -> Recorded {
     let project = unique_project("killed");
     let scratch = paused.scratch();
     let started = paused.start_wrapped(&scratch, &project);
+    // A runner that tells of tests on its standard output may not have passed on yet that this one runs.
+    let begun =
+        format!("{{service_name=\"{project}\", kind=\"test\", status=\"started\"}} | test=`{}`", paused.waiting);
+    wait_for("the start of the test that waits", Duration::from_secs(30), || async {
+        let rows = Loki::get().query_range(&begun, now() - 600_000_000_000, now() + 1_000_000_000, 1).await;
+        (!rows.is_empty()).then_some(())
+    })
+    .await;
     kill(child_of(started.id()), "KILL");
     let done = started.wait();
     assert_eq!(done.code, 137, "{}", done.err());

@@ -153,7 +153,8 @@ async fn lines_of_its_tailer_and_values_of_its_scraper_are_in_loki() {
         assert!((0.0..=100.0).contains(&value) && values[0].get("unit") == "%", "{values:?}");
     }
     for process in [tailer, scraper] {
-        process.signal("INT");
+        // A signal that Python would handle may meet it where it ignores that.
+        process.signal("KILL");
         process.wait();
     }
     let sent = fs::read_to_string(&said).unwrap();
