@@ -451,6 +451,8 @@ async fn trouble_is_said_once_and_so_is_its_end() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // While there is one alone, tracing asks that of the thread that comes by first, and other tests have none.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let failures = Arc::new(AtomicUsize::new(0));

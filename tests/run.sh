@@ -140,7 +140,9 @@ node tests/grafana/types.mjs "$types/node_modules" grafana/dashboards "$types/sc
 
 step "tests"
 log=$target/tests.log
-cargo test --no-fail-fast 2>&1 | tee "$log"
+# A shell starts what runs in its background with SIGINT ignored, and tests send that signal to programs that inherit this.
+by_default='import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])'
+python3 -c "$by_default" cargo test --no-fail-fast 2>&1 | tee "$log"
 
 step "listeners"
 "$venv/bin/python" -m pytest -q -p no:cacheprovider tests/listeners 2>&1 | tee "$target/listeners.log"
