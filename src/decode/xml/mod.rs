@@ -22,6 +22,9 @@ use super::wall::MAX_HELD;
 /// The mark of UTF-8, which programs write anywhere.
 const MARK: &str = "\u{feff}";
 
+/// How a CDATA section begins.
+const CDATA: &str = "<![CDATA[";
+
 /// Takes what a document consists of.
 pub(super) trait Elements {
     /// Local names of elements that a document may consist of.
@@ -223,6 +226,16 @@ impl Xml {
             let begun = usize::try_from(reader.buffer_position()).unwrap_or(safe);
             match reader.read_event() {
                 Ok(Token::Eof) => return (safe, Next::NeedMore),
+                // The reader does not look what stands between the brackets.
+                Ok(Token::CData(_)) | Err(quick_xml::Error::Syntax(SyntaxError::UnclosedCData))
+                    if !text.split_at(begun).1.starts_with(CDATA) =>
+                {
+                    if !last && CDATA.starts_with(text.split_at(begun).1) {
+                        return (begun, Next::NeedMore);
+                    }
+                    self.complain_at(text, begun, "<![ does not begin a CDATA section".to_owned());
+                    return (begun + 1, Next::GoOn);
+                }
                 Ok(token) => {
                     self.token(&token, begun, text, elements, emit);
                     if self.open.is_empty() {
@@ -232,7 +245,7 @@ impl Xml {
                 }
                 Err(quick_xml::Error::Syntax(SyntaxError::UnclosedCData)) => {
                     self.place = Place::Cdata;
-                    return (begun + "<![CDATA[".len(), Next::GoOn);
+                    return (begun + CDATA.len(), Next::GoOn);
                 }
                 Err(error) => {
                     let cut = matches!(&error, quick_xml::Error::Syntax(why) if *why != SyntaxError::InvalidBangMarkup);

@@ -70,6 +70,8 @@ fn a_file_that_was_cut_says_where_and_what_came_before_is_kept() {
         ("<a>\n<b>one</b>\n<b>tw", "(a:\n(b:one)\n(b:tw!!", "line 3: the report ends within <b>"),
         ("<a>\n<b k='v", "(a:\n!", "line 2: "),
         ("<a>\n<![CDATA[one\ntwo ]]", "(a:\none\ntwo ]]!", "line 3: the report ends within <a>"),
+        ("<a>\n<![CDone\n&lt;]]> two</a>", "(a:\n![CDone\n<]]> two)", "line 2: <![ does not begin"),
+        ("<a>\n<![CDone\n&lt; two</a>", "(a:\n![CDone\n< two)", "line 2: <![ does not begin"),
         ("<a>\n<b>\n</a>", "(a:\n(b:\n!)", "line 3: </a> comes before the end"),
         ("<a>\n</b></a>", "(a:\n)", "line 2: </b> ends nothing"),
         ("text\n<abc>\n", "", "line 3: there is no <a>"),
