@@ -145,7 +145,7 @@ by_default='import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL)
 python3 -c "$by_default" cargo test --no-fail-fast 2>&1 | tee "$log"
 
 step "listeners"
-"$venv/bin/python" -m pytest -q -p no:cacheprovider tests/listeners 2>&1 | tee "$target/listeners.log"
+python3 -c "$by_default" "$venv/bin/python" -m pytest -q -p no:cacheprovider tests/listeners 2>&1 | tee "$target/listeners.log"
 listeners=$(awk '$2 ~ /^passed/ { print $1 }' "$target/listeners.log")
 [ "${listeners:-0}" -gt 0 ] || fail "no test of the listeners ran" "see $target/listeners.log"
 
