@@ -133,11 +133,15 @@ fn head(path: &Path, above: usize, report: &[u8]) -> String {
     serde_json::to_string(&head).map_or_else(|_| String::new(), |text| text + "\n")
 }
 
+/// True if the last tag is that of a suite, which is empty then; what is half written may end with any tag.
+fn is_root(report: &[u8]) -> bool {
+    let last = memchr::memrchr(b'<', report).and_then(|at| report.get(at..)).unwrap_or_default();
+    last.starts_with(b"<testsuite")
+}
+
 fn is_whole(report: &[u8]) -> bool {
     let end = report.trim_ascii_end();
-    end.ends_with(b"</testsuite>")
-        || end.ends_with(b"</testsuites>")
-        || (end.starts_with(b"<?xml") && end.ends_with(b"/>"))
+    end.ends_with(b"</testsuite>") || end.ends_with(b"</testsuites>") || (end.ends_with(b"/>") && is_root(end))
 }
 
 #[cfg(test)]
@@ -176,6 +180,10 @@ mod tests {
         write(&at("build/test-results/test/TEST-two.xml"), "<testsuite>two");
         assert_eq!(taken(&mut watcher, false), of("a/b", 2, "<testsuite>one</testsuite>\n\n"));
         assert_eq!(taken(&mut watcher, false), "");
+        let half = at("build/test-results/test/TEST-three.xml");
+        write(&half, "<?xml version=\"1.0\"?><testsuite><properties><property name=\"a\"/>");
+        assert_eq!(taken(&mut watcher, false), "", "it is not written to its end");
+        fs::remove_file(half).unwrap();
         write(&at("a/b/target/failsafe-reports/TEST-one.xml"), "<testsuite>again</testsuite>");
         let again = of("a/b", 2, &format!("{REPORT_AGAIN}\n<testsuite>again</testsuite>\n"));
         assert_eq!(taken(&mut watcher, false), again);
