@@ -58,12 +58,16 @@ impl Live {
     }
 
     fn event(&mut self, line: &[u8], emit: &mut Emit<'_>) {
-        if let Ok(ReportHead { report_of, lines }) = serde_json::from_slice(line) {
+        if line.starts_with(b"{\"report_of\"")
+            && let Ok(ReportHead { report_of, lines }) = serde_json::from_slice(line)
+        {
             self.is_told = self.modules.contains(&report_of);
             self.left = lines;
             return;
         }
-        if let Ok(Listener { module }) = serde_json::from_slice(line) {
+        if line.starts_with(b"{\"testwire\"")
+            && let Ok(Listener { module }) = serde_json::from_slice(line)
+        {
             self.modules.insert(module);
         }
         let Self { events, tests, .. } = self;
